@@ -1,0 +1,72 @@
+"""Small frozen types that every part shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+Action = Literal["create", "update", "delete"]
+"""What a plan does to a thing; a thing that stays as it is has no change at all."""
+
+Manifest = Mapping[str, Any]
+"""One Kubernetes object as plain data (never mutated)."""
+
+API_GROUP = "gitops"
+LABEL_PIPELINE = f"{API_GROUP}/pipeline"
+LABEL_ENVIRONMENT = f"{API_GROUP}/environment"
+LABEL_MODEL = f"{API_GROUP}/model"
+LABEL_VERSION = f"{API_GROUP}/version"
+FIELD_MANAGER = "gitops"
+"""Our name in `metadata.managedFields`: fields that others own are theirs."""
+
+
+class UnitKey(NamedTuple):
+    """A model in an environment: the thing that is released."""
+
+    environment: str
+    model: str
+
+    def __str__(self) -> str:
+        return f"{self.environment}/{self.model}"
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class ObjectRef:
+    """Names one object on one cluster. `namespace` is empty for cluster-scoped kinds."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> ObjectRef:
+        """The reference of a manifest (which must have apiVersion, kind and metadata.name)."""
+        metadata = manifest["metadata"]
+        return cls(manifest["apiVersion"], manifest["kind"], metadata.get("namespace", ""), metadata["name"])
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit as history shows it. `time` is RFC 3339; `trailers` keep their order and may repeat."""
+
+    id: str
+    time: str
+    author: str
+    subject: str
+    body: str
+    trailers: tuple[tuple[str, str], ...]
+
+
+def version_slug(version: str) -> str:
+    """A version as part of a Kubernetes name: `2.3.0` gives `2-3-0`."""
+    return version.replace(".", "-").replace("_", "-")
+
+
+def workload_name(model: str, version: str) -> str:
+    """The name under which one version of a model runs: `support-chat-2-3-0`."""
+    return f"{model}-{version_slug(version)}"
