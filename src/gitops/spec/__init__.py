@@ -1,0 +1,1 @@
+"""Pure: what the user wrote, and what is wrong with it."""

@@ -1,0 +1,190 @@
+"""Checks of one model by itself, and of the repository."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterator
+
+from gitops.spec.documents import Finding
+from gitops.spec.draft import Draft, Subject
+from gitops.spec.pipeline import VllmServe
+from gitops.spec.problems import Path, listed
+
+FORMATS = {
+    "vllm": ("safetensors", "pytorch"),
+    "triton": ("onnx", "tensorrt", "pytorch", "savedmodel"),
+    "custom": ("safetensors", "pytorch", "onnx", "tensorrt", "savedmodel"),
+}
+"""Which artifact formats a runtime loads."""
+
+_SECRET_NAME = re.compile(r"(^|_)(TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|KEY|APIKEY|CREDENTIALS?)$", re.IGNORECASE)
+_HUGGING_FACE = re.compile(r"hf://[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*@[A-Za-z0-9._-]+")
+_BUCKET_URI = re.compile(r"(s3|gs)://[^/]+/[^/].*")
+_URL_SCHEMES = ("https", "http", "ssh", "git", "file")
+
+
+def models(draft: Draft) -> Iterator[Finding]:
+    """Everything in the table below, for every distinct model."""
+    for subject in draft.subjects():
+        for check in _MODEL_CHECKS:
+            yield from check(subject)
+
+
+def _parallelism(subject: Subject) -> Iterator[Finding]:
+    serve = subject.model.serve
+    if not isinstance(serve, VllmServe):
+        return
+    tensor, pipeline, count = serve.parallelism.tensor, serve.parallelism.pipeline, serve.gpu.count
+    if tensor * pipeline == count:
+        return
+    product = f"tensor {tensor} x pipeline {pipeline} = {tensor * pipeline}" if pipeline > 1 else f"tensor {tensor}"
+    message = f"{product} does not match `gpu.count` {count}"
+    parallelism: Path = ("serve", "parallelism")
+    yield subject.finding(parallelism, message, "the product has to equal gpu.count", (("serve", "gpu", "count"),))
+
+
+def _replicas(subject: Subject) -> Iterator[Finding]:
+    replicas = subject.model.serve.replicas
+    if replicas.min > replicas.max:
+        message = f"min {replicas.min} is more than max {replicas.max}"
+        yield subject.finding(("serve", "replicas", "min"), message, "", (("serve", "replicas", "max"),))
+
+
+def _format(subject: Subject) -> Iterator[Finding]:
+    runtime, artifact = subject.model.serve.runtime, subject.model.artifact
+    if artifact.format not in FORMATS[runtime]:
+        message = f"{runtime} does not load {artifact.format}"
+        hint = f"it loads {listed(FORMATS[runtime], 'or')}"
+        yield subject.finding(("artifact", "format"), message, hint, (("serve", "runtime"),))
+
+
+def _engine(subject: Subject) -> Iterator[Finding]:
+    artifact, gpu = subject.model.artifact, subject.model.serve.gpu
+    if artifact.format != "tensorrt":
+        if artifact.built_for:
+            message = f"`builtFor` means nothing for {artifact.format}"
+            yield subject.finding(("artifact", "builtFor"), message, "it is for `format: tensorrt`; remove it")
+    elif not artifact.built_for:
+        message = "a TensorRT engine needs `builtFor`"
+        hint = "say {gpu: …, tensorrt: …}; an engine runs only on the GPU type and TensorRT that built it"
+        yield subject.finding(("artifact", "format"), message, hint)
+    elif not gpu:
+        yield subject.finding(("artifact", "builtFor"), "a TensorRT engine needs a GPU", "set serve.gpu")
+    elif artifact.built_for.gpu != gpu.type:
+        message = f"the engine was built for {artifact.built_for.gpu}, but `serve.gpu.type` is {gpu.type}"
+        hint = "build an engine for that GPU, or serve it on the other"
+        yield subject.finding(("artifact", "builtFor", "gpu"), message, hint, (("serve", "gpu", "type"),))
+
+
+def _uri(subject: Subject) -> Iterator[Finding]:
+    uri = subject.model.artifact.uri
+    place: Path = ("artifact", "uri")
+    scheme, _, rest = uri.partition("://")
+    if _escapes(rest):
+        yield subject.finding(place, "the path must not go up with `..`", "write the path out")
+    elif scheme == "hf" and not _HUGGING_FACE.fullmatch(uri):
+        hint = "write hf://owner/name@revision; the revision pins what is downloaded"
+        yield subject.finding(place, "this is not a Hugging Face model at a revision", hint)
+    elif scheme in ("s3", "gs") and not _BUCKET_URI.fullmatch(uri):
+        yield subject.finding(place, "the path in the bucket is missing", f"write {scheme}://bucket/path")
+
+
+def _image(subject: Subject) -> Iterator[Finding]:
+    if not (image := subject.model.serve.image):
+        return
+    name, _, digest = image.partition("@")
+    tag = name.rpartition("/")[2].partition(":")[2]
+    hint = "name a version, such as :1.4.2, or a digest"
+    if tag == "latest":
+        message = "`latest` means another image every time"
+        yield subject.finding(("serve", "image"), message, hint)
+    elif not tag and not digest:
+        yield subject.finding(("serve", "image"), "the image has no tag and no digest", hint)
+
+
+def _secrets(subject: Subject) -> Iterator[Finding]:
+    for name, value in subject.model.serve.env.items():
+        if isinstance(value, str) and value and _SECRET_NAME.search(name):
+            hint = f"{name}: {{secret: <name of a Secret>, key: <its key>}}"
+            yield subject.finding(("serve", "env", name), "this looks like a secret written out", hint)
+
+
+def _pool(subject: Subject) -> Iterator[Finding]:
+    serve = subject.model.serve
+    if serve.pool and not serve.gpu:
+        message = "pools have GPUs, but this model asks for none"
+        yield subject.finding(("serve", "pool"), message, "set serve.gpu, or remove `pool`")
+
+
+def _peers(subject: Subject) -> Iterator[Finding]:
+    network = subject.model.serve.network
+    for direction, peers in (("ingress", network.ingress), ("egress", network.egress)):
+        for index, peer in enumerate(peers):
+            place: Path = ("serve", "network", direction, index)
+            if (peer.namespace is None) == (peer.cidr is None):
+                said = "neither" if peer.cidr is None else "both"
+                message = f"a peer has a namespace or a cidr, this one has {said}"
+                yield subject.finding(place, message, "write {namespace: …} or {cidr: …}")
+            elif peer.cidr is not None and (wrong := wrong_network(peer.cidr)):
+                yield subject.finding((*place, "cidr"), *wrong)
+
+
+_MODEL_CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
+    _parallelism,
+    _replicas,
+    _format,
+    _engine,
+    _uri,
+    _image,
+    _secrets,
+    _pool,
+    _peers,
+)
+
+
+def wrong_network(text: str) -> tuple[str, str] | None:
+    """What is wrong with a CIDR block, and how to write it; None if nothing is."""
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return f"{text} is not a network", "such as 10.0.0.0/8"
+    if ipaddress.ip_address(text.partition("/")[0]) != network.network_address:
+        return f"{text} is an address inside a network", f"write {network}"
+    return None
+
+
+def _escapes(path: str) -> bool:
+    return ".." in path.split("/")
+
+
+def repository(draft: Draft) -> Iterator[Finding]:
+    """The repository's URL is one that Git reads without running anything, and carries no password."""
+    url, signing = draft.pipeline.repository.url, draft.pipeline.repository.signing
+    if wrong := wrong_url(url):
+        yield Finding(("repository", "url"), *wrong)
+    if ".." in draft.pipeline.repository.branch:
+        yield Finding(("repository", "branch"), "a branch cannot have `..` in its name", "such as main")
+    if signing and (_escapes(signing.ssh_key) or signing.ssh_key.startswith("-") or "\n" in signing.ssh_key):
+        message = "this is not the path of a key"
+        hint = "write it without `..`, such as ~/.ssh/gitops_ed25519"
+        yield Finding(("repository", "signing", "sshKey"), message, hint)
+
+
+def wrong_url(url: str) -> tuple[str, str] | None:
+    """What is wrong with a repository's URL, and what to write; None if nothing is. Never shows the URL."""
+    scheme, separator, rest = url.partition("://")
+    host = rest.partition("/")[0]
+    if url.startswith("-") or (separator and host.rpartition("@")[2].startswith("-")):
+        return "a URL that starts with - would be an option of git", ""
+    if "::" in url.partition("/")[0]:
+        return "remote helpers (`ext::` and others) run programs and are not allowed", "use https, ssh or a path"
+    if any(c.isspace() or not c.isprintable() for c in url):
+        return "a URL has no spaces, line breaks or control characters", ""
+    if separator and scheme not in _URL_SCHEMES:
+        return "this kind of URL is not supported", f"use {listed(_URL_SCHEMES, 'or')}, or a path"
+    if separator and scheme in ("http", "https") and ":" in host.partition("@")[0] and "@" in host:
+        return "the URL has a password in it", "leave it to a credential helper or the environment"
+    if _escapes(rest if separator else url.rpartition(":")[2]):
+        return "the path must not go up with `..`", "write the path out"
+    return None

@@ -1,0 +1,56 @@
+"""What the checks look at: the parts of a spec that are well-formed, even if others are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from gitops.spec.documents import Finding
+from gitops.spec.environment import Environment
+from gitops.spec.pipeline import Model, Pipeline
+from gitops.spec.problems import Path
+from gitops.values import UnitKey
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A model as `pipeline.yaml` has it, or as one environment changes it."""
+
+    name: str
+    model: Model
+    environment: str | None
+
+    def finding(self, path: Path, message: str, hint: str = "", near: tuple[Path, ...] = ()) -> Finding:
+        """A finding about `path` inside the model; `near` are other paths inside it that play a part."""
+        top: Path = ("models", self.name)
+        others = tuple(top + other for other in near)
+        return Finding(top + path, message, hint, self.environment, others)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The well-formed parts. `files` has every environment's file, the ill-formed and unreadable ones too.
+
+    The known names include parts that are ill-formed themselves, so that one mistake is not reported twice;
+    `damaged` names the environments that lack something they had.
+    """
+
+    pipeline: Pipeline
+    environments: Mapping[str, Environment]
+    models: Mapping[UnitKey, Model]
+    files: Mapping[str, str]
+    known_models: frozenset[str]
+    known_rollouts: frozenset[str]
+    damaged: frozenset[str]
+
+    def subjects(self) -> Iterator[Subject]:
+        """Every distinct model once: each of the pipeline, and each that an environment changes."""
+        for name, model in self.pipeline.models.items():
+            yield Subject(name, model, None)
+        for unit, model in self.models.items():
+            if self.pipeline.models.get(unit.model) is not model:
+                yield Subject(unit.model, model, unit.environment)
+
+    def subject(self, unit: UnitKey) -> Subject:
+        """The model of a unit, for findings that hold in its environment only."""
+        return Subject(unit.model, self.models[unit], unit.environment)

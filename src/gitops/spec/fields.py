@@ -1,0 +1,152 @@
+"""Field types of the spec: what a name, a version, a duration, a quantity or a threshold may look like."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+)
+from pydantic.alias_generators import to_camel
+
+
+class SpecModel(BaseModel):
+    """Base of everything a user writes: frozen, unknown keys are errors, keys are camelCase, no silent casts."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        alias_generator=to_camel,
+        validate_by_alias=True,
+        validate_by_name=False,
+        serialize_by_alias=True,
+        use_attribute_docstrings=True,
+    )
+
+
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_duration(value: object) -> object:
+    """`1h30m`, `15m`, `90s` to whole seconds; anything else is a ValueError that shows the form."""
+    if isinstance(value, str) and value:
+        match = _DURATION.fullmatch(value)
+        if match and any(match.groups()):
+            hours, minutes, seconds = (int(part or 0) for part in match.groups())
+            return hours * 3600 + minutes * 60 + seconds
+    raise ValueError(f"{value!r} is not a duration; write it like 90s, 15m or 1h30m")
+
+
+def format_duration(seconds: int) -> str:
+    """Whole seconds in the form that `parse_duration` reads: 5400 gives `1h30m`, 0 gives `0s`."""
+    hours, rest = divmod(seconds, 3600)
+    minutes, left = divmod(rest, 60)
+    parts = [f"{n}{unit}" for n, unit in ((hours, "h"), (minutes, "m"), (left, "s")) if n]
+    return "".join(parts) or "0s"
+
+
+Duration = Annotated[
+    int,
+    BeforeValidator(parse_duration),
+    Field(le=30 * 24 * 3600),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^(\d+h)?(\d+m)?(\d+s)?$", "examples": ["15m", "1h30m"]}),
+]
+"""A span of time, held as whole seconds, at most 30 days."""
+
+
+class Threshold(NamedTuple):
+    """A gate's limit. `relative` limits are multiples of stable's value; others are in `unit` (s, % or none)."""
+
+    value: float
+    unit: str
+    relative: bool
+
+
+_RELATIVE = re.compile(r"(\d+(?:\.\d+)?)x stable")
+_ABSOLUTE = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|%)?")
+
+
+def parse_threshold(value: object) -> object:
+    """`1.1x stable`, `1%`, `800ms`, `2s`, `40` to a Threshold; anything else is a ValueError that shows the forms."""
+    text = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    if isinstance(text, str):
+        if match := _RELATIVE.fullmatch(text):
+            return Threshold(float(match[1]), "", True)
+        if match := _ABSOLUTE.fullmatch(text):
+            unit = match[2] or ""
+            scale = _UNITS.get(unit, 1.0)
+            return Threshold(float(match[1]) * scale, "%" if unit == "%" else "s" if unit else "", False)
+    raise ValueError(f'{value!r} is not a threshold; write it like "1.1x stable", "1%", 800ms or 40')
+
+
+def format_threshold(threshold: Threshold) -> str:
+    """The form that `parse_threshold` reads."""
+    if threshold.relative:
+        return f"{threshold.value:g}x stable"
+    if threshold.unit == "s" and threshold.value < 1:
+        return f"{threshold.value * 1000:g}ms"
+    return f"{threshold.value:g}{threshold.unit}"
+
+
+ThresholdField = Annotated[
+    Threshold,
+    BeforeValidator(parse_threshold),
+    PlainSerializer(format_threshold, return_type=str),
+    WithJsonSchema(
+        {
+            "type": ["string", "number"],
+            "pattern": r"^(\d+(\.\d+)?x stable|\d+(\.\d+)?(ms|s|m|h|%)?)$",
+            "examples": ["1.1x stable", "1%", "800ms"],
+        }
+    ),
+]
+
+
+def _cpu(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$")]
+"""Models, environments, clusters, pools, rollouts: at most 40 characters, so that names built from them fit."""
+
+KubernetesName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+Version = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,18}[a-z0-9])?$"), Field(examples=["2.3.0"])
+]
+"""A model version: lower case, at most 20 characters, a valid label value and (with `-` for `.`) part of a name."""
+
+Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+Cpu = Annotated[
+    str,
+    BeforeValidator(_cpu),
+    StringConstraints(pattern=r"^([1-9]\d{0,3}|[1-9]\d{0,5}m)$"),
+    WithJsonSchema({"type": ["string", "integer"], "examples": [8, "500m"]}),
+]
+Memory = Annotated[str, StringConstraints(pattern=r"^[1-9]\d{0,5}(Mi|Gi|Ti)$"), Field(examples=["64Gi"])]
+Image = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[a-z0-9]+([._/:-][a-zA-Z0-9_]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?$",
+        max_length=512,
+    ),
+]
+Hostname = Annotated[
+    str,
+    StringConstraints(pattern=r"^(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+$"),
+]
+EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+ArtifactUri = Annotated[
+    str,
+    StringConstraints(pattern=r"^(s3|gs|hf|file)://[A-Za-z0-9][A-Za-z0-9._@:/+=-]*$", max_length=1024),
+    Field(examples=["s3://acme-models/support-chat/2.3.0"]),
+]

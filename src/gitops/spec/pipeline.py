@@ -1,0 +1,273 @@
+"""What `pipeline.yaml` may say."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from gitops.spec.catalog import GPU_TYPES, METRICS
+from gitops.spec.fields import (
+    ArtifactUri,
+    Cpu,
+    Digest,
+    Duration,
+    EnvName,
+    Hostname,
+    Image,
+    KubernetesName,
+    Memory,
+    Name,
+    SpecModel,
+    ThresholdField,
+    Version,
+)
+
+GpuType = Literal["T4", "A10G", "L4", "L40S", "A100", "A100-80GB", "H100", "H200", "B200"]
+assert GpuType.__args__ == GPU_TYPES  # type: ignore[attr-defined]  # typing offers no public way to ask
+
+MetricName = Literal[
+    "latency-p50",
+    "latency-p95",
+    "latency-p99",
+    "time-to-first-token-p99",
+    "inter-token-latency-p99",
+    "requests-per-second",
+    "tokens-per-second",
+    "error-rate",
+    "queue-length",
+    "kv-cache-use",
+    "gpu-utilization",
+    "gpu-memory",
+]
+assert MetricName.__args__ == tuple(METRICS)  # type: ignore[attr-defined]
+
+Percentage = Annotated[int, Field(ge=1, le=100)]
+
+
+class Signing(SpecModel):
+    """Sign every commit with an SSH key (`git log --show-signature` verifies it)."""
+
+    ssh_key: Annotated[str, Field(min_length=1, examples=["~/.ssh/gitops_ed25519"])]
+    """Path of the private key, or of the public key when an agent holds the private one."""
+
+
+class Repository(SpecModel):
+    """The GitOps repository that holds release records and rendered files."""
+
+    url: Annotated[str, Field(min_length=1, max_length=2048)] = ".gitops/repository.git"
+    """Any Git URL. A path is a bare repository on disk, created when it does not exist."""
+    branch: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$")] = "main"
+    signing: Signing | None = None
+
+
+class BuiltFor(SpecModel):
+    """What a TensorRT engine was built for; it runs nowhere else."""
+
+    gpu: GpuType
+    tensorrt: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+(\.\d+){0,2}$"), Field(examples=["10.7"])]
+
+
+class Artifact(SpecModel):
+    """The model's files, known by digest."""
+
+    uri: ArtifactUri
+    digest: Digest
+    format: Literal["safetensors", "pytorch", "onnx", "tensorrt", "savedmodel"]
+    built_for: BuiltFor | None = None
+    """Required for `format: tensorrt`, meaningless for others."""
+
+
+class Gpu(SpecModel):
+    """GPUs of one replica."""
+
+    type: GpuType
+    count: Annotated[int, Field(ge=1, le=16)] = 1
+
+
+class Parallelism(SpecModel):
+    """How one replica spreads over its GPUs: tensor x pipeline must equal `gpu.count`."""
+
+    tensor: Annotated[int, Field(ge=1, le=16)] = 1
+    pipeline: Annotated[int, Field(ge=1, le=16)] = 1
+
+
+class Resources(SpecModel):
+    """CPU and memory of one replica."""
+
+    cpu: Cpu = "3"
+    memory: Memory = "12Gi"
+    shared_memory: Memory | None = None
+    """Size of /dev/shm; with tensor parallelism it defaults to 8Gi a GPU."""
+
+
+class SecretRef(SpecModel):
+    """A key of a Secret that something else (External Secrets, a vault) puts into the namespace."""
+
+    secret: KubernetesName
+    key: Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]{1,253}$")]
+
+
+class Autoscaling(SpecModel):
+    """What adds replicas between `min` and `max`."""
+
+    metric: Literal["cpu", "requests-running", "queue-length"] = "cpu"
+    """`cpu` uses a HorizontalPodAutoscaler; the others a KEDA ScaledObject on Prometheus."""
+    target: Annotated[int, Field(ge=1, le=100_000)] = 80
+    """Percent of CPU, or running or waiting requests a replica."""
+
+
+class Replicas(SpecModel):
+    """Bounds of the number of replicas; equal bounds need no autoscaler."""
+
+    min: Annotated[int, Field(ge=1, le=1000)] = 1
+    max: Annotated[int, Field(ge=1, le=1000)] = 1
+    autoscaling: Autoscaling = Autoscaling()
+
+
+class Peer(SpecModel):
+    """Somebody on the network: a namespace of this cluster, or a CIDR block."""
+
+    namespace: KubernetesName | None = None
+    cidr: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F.:]+/\d{1,3}$")] | None = None
+    ports: Annotated[tuple[Annotated[int, Field(ge=1, le=65535)], ...], Field(max_length=32, strict=False)] = ()
+    """Empty means every port."""
+
+
+class Network(SpecModel):
+    """Who may talk to the model, and whom it may call. Everything else is denied."""
+
+    ingress: Annotated[tuple[Peer, ...], Field(max_length=64, strict=False)] = ()
+    egress: Annotated[tuple[Peer, ...], Field(max_length=64, strict=False)] = ()
+
+
+Scalar = str | int | float | bool
+
+
+class ServeBase(SpecModel):
+    """What every runtime understands."""
+
+    image: Image | None = None
+    gpu: Gpu | None = None
+    pool: Name | None = None
+    """Node pool to run on; by default the first pool of the cluster that has the GPU type and enough of them."""
+    resources: Resources = Resources()
+    load_time: Duration = 300
+    """How long the slowest start may take, download included; the startup probe allows exactly this."""
+    replicas: Replicas = Replicas()
+    env: dict[EnvName, str | SecretRef] = {}
+    network: Network = Network()
+
+
+class VllmServe(ServeBase):
+    """vLLM's OpenAI-compatible server."""
+
+    runtime: Literal["vllm"]
+    gpu: Gpu
+    parallelism: Parallelism = Parallelism()
+    args: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")], Scalar] = {}
+    """vLLM's own options, without the leading dashes."""
+
+
+class TritonServe(ServeBase):
+    """NVIDIA Triton; the artifact is a model repository, an ONNX file or a TensorRT engine."""
+
+    runtime: Literal["triton"]
+    gpu: Gpu
+    max_batch_size: Annotated[int, Field(ge=0, le=4096)] = 0
+    instances: Annotated[int, Field(ge=1, le=64)] = 1
+    """Model instances on each GPU."""
+
+
+class CustomServe(ServeBase):
+    """Any container that answers HTTP."""
+
+    runtime: Literal["custom"]
+    image: Image
+    port: Annotated[int, Field(ge=1024, le=65535)] = 8000
+    command: Annotated[tuple[str, ...], Field(max_length=64, strict=False)] = ()
+    args: Annotated[tuple[str, ...], Field(max_length=256, strict=False)] = ()
+    health: Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9/_.-]*$")] = "/health"
+    metrics: Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9/_.-]*$")] = "/metrics"
+
+
+Serve = Annotated[VllmServe | TritonServe | CustomServe, Field(discriminator="runtime")]
+
+
+class Route(SpecModel):
+    """Where clients reach the model."""
+
+    hostnames: Annotated[tuple[Hostname, ...], Field(min_length=1, max_length=16, strict=False)]
+    path: Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9/_.-]*$")] = "/"
+
+
+class Model(SpecModel):
+    """One model: which version, from which artifact, served how."""
+
+    version: Version
+    artifact: Artifact
+    serve: Serve
+    route: Route | None = None
+    rollout: Name
+    owner: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@/+-]{0,99}$")] | None = None
+
+
+class Step(SpecModel):
+    """A share of traffic, and how long it is watched."""
+
+    weight: Percentage
+    bake: Duration = 0
+
+
+class Gate(SpecModel):
+    """A metric with a limit that pauses and a limit that rolls back; at least one of them."""
+
+    metric: MetricName
+    pause: ThresholdField | None = None
+    rollback: ThresholdField | None = None
+
+
+Gates = Annotated[tuple[Gate, ...], Field(max_length=32, strict=False)]
+
+
+class RolloutBase(SpecModel):
+    """What every strategy understands."""
+
+    ready_timeout: Duration = 1800
+    """How long a new version may take until it is ready to serve; traffic stays where it is until then."""
+    gates: Gates = ()
+
+
+class Canary(RolloutBase):
+    """Traffic moves in steps."""
+
+    strategy: Literal["canary"]
+    steps: Annotated[tuple[Step, ...], Field(min_length=1, max_length=32, strict=False)]
+
+
+class BlueGreen(RolloutBase):
+    """A full second set, then all traffic at once."""
+
+    strategy: Literal["blue-green"]
+    bake: Duration = 600
+
+
+class Rolling(RolloutBase):
+    """Replica by replica, for models whose versions may mix."""
+
+    strategy: Literal["rolling"]
+
+
+Rollout = Annotated[Canary | BlueGreen | Rolling, Field(discriminator="strategy")]
+
+
+class Pipeline(SpecModel):
+    """The whole of `pipeline.yaml`."""
+
+    api_version: Literal["gitops/v1"]
+    name: Name
+    repository: Repository = Repository()
+    promotion: Annotated[tuple[Name, ...], Field(min_length=1, max_length=16, strict=False)]
+    """Environments in the order in which a version reaches them; each has a file in `environments/`."""
+    models: Annotated[dict[Name, Model], Field(min_length=1)]
+    rollouts: Annotated[dict[Name, Rollout], Field(min_length=1)]

@@ -1,0 +1,96 @@
+"""JSON Schemas for editors and other tools."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gitops.spec.environment import Environment
+from gitops.spec.pipeline import Model, Pipeline
+
+_DIALECT = "http://json-schema.org/draft-07/schema#"
+_PARTIAL = "Changed"
+Schema = dict[str, Any]
+
+
+def pipeline_schema() -> Schema:
+    """The schema of `pipeline.yaml`."""
+    return _finished(Pipeline.model_json_schema(), "gitops pipeline.yaml")
+
+
+def environment_schema() -> Schema:
+    """The schema of a file in `environments/`; its models may say any part of a model, and null removes a key."""
+    schema = Environment.model_json_schema()
+    schema.setdefault("$defs", {}).update(_partial_model())
+    properties = schema["properties"]["models"]
+    for keyword in ("additionalProperties", "patternProperties"):
+        if keyword in properties:
+            properties[keyword] = _over_values(properties[keyword], keyword)
+    return _finished(schema, "gitops environment")
+
+
+def _over_values(value: Schema, keyword: str) -> Schema:
+    reference = {"$ref": f"#/$defs/{_PARTIAL}Model"}
+    return reference if keyword == "additionalProperties" else dict.fromkeys(value, reference)
+
+
+def _partial_model() -> Schema:
+    """Definitions of Model and of all that it holds, with nothing required: `Model` becomes `ChangedModel`."""
+    whole = Model.model_json_schema(ref_template="#/$defs/{model}")
+    definitions: Schema = whole.pop("$defs")
+    partial = {f"{_PARTIAL}{name}": _relaxed(schema) for name, schema in definitions.items()}
+    return {**definitions, **partial, f"{_PARTIAL}Model": _relaxed(whole)}
+
+
+def _relaxed(schema: Schema) -> Schema:
+    """An object of which any part may be said; whole where lists are, because lists replace."""
+    relaxed = {key: value for key, value in schema.items() if key not in ("required", "default")}
+    for keyword in ("properties", "patternProperties"):
+        if keyword in relaxed:
+            relaxed[keyword] = {name: _removable(_renamed(value)) for name, value in relaxed[keyword].items()}
+    if isinstance(relaxed.get("additionalProperties"), dict):
+        relaxed["additionalProperties"] = _removable(_renamed(relaxed["additionalProperties"]))
+    return relaxed
+
+
+def _renamed(schema: Schema) -> Schema:
+    """The schema with its references to whole objects changed to partial ones."""
+    if schema.get("type") == "array":
+        return schema
+    if schema.get("type") == "object":
+        return _relaxed(schema)
+    result = {key: value for key, value in schema.items() if key not in ("default", "discriminator", "oneOf")}
+    if "$ref" in result:
+        result["$ref"] = result["$ref"].replace("#/$defs/", f"#/$defs/{_PARTIAL}")
+    choices = schema.get("oneOf") or schema.get("anyOf")
+    if choices:
+        result["anyOf"] = [_renamed(choice) for choice in choices]
+    return result
+
+
+def _removable(schema: Schema) -> Schema:
+    described: Schema = {key: schema[key] for key in ("title", "description") if key in schema}
+    if "anyOf" in schema:
+        choices = [choice for choice in schema["anyOf"] if choice != {"type": "null"}]
+        return {**schema, "anyOf": [*choices, {"type": "null"}]}
+    return {**described, "anyOf": [schema, {"type": "null"}]}
+
+
+def _finished(schema: Schema, title: str) -> Schema:
+    return {"$schema": _DIALECT, **_cleaned(schema), "title": title}
+
+
+def _cleaned(schema: Any) -> Any:
+    """In plain JSON Schema: no OpenAPI keyword, no titles made from names, no keys but those that are described."""
+    if isinstance(schema, list):
+        return [_cleaned(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    result = {key: _cleaned(value) for key, value in schema.items() if not _is_noise(key, value, schema)}
+    if "patternProperties" in schema:
+        result["additionalProperties"] = False
+    return result
+
+
+def _is_noise(key: str, value: Any, schema: Schema) -> bool:
+    made_up = key == "title" and isinstance(value, str) and "properties" not in schema
+    return made_up or (key == "discriminator" and isinstance(value, dict) and "propertyName" in value)

@@ -1,0 +1,79 @@
+"""What each pattern of the spec means, in words."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NamedTuple, get_args, get_origin
+
+from pydantic import StringConstraints
+
+from gitops.spec import environment, fields
+from gitops.spec.problems import Path
+
+
+class Words(NamedTuple):
+    """`noun` completes "… is not", `form` says what it looks like."""
+
+    noun: str
+    form: str
+
+
+def _pattern(alias: Any) -> str:
+    assert get_origin(alias) is Annotated
+    return next(str(c.pattern) for c in get_args(alias)[1:] if isinstance(c, StringConstraints) and c.pattern)
+
+
+_BY_PATTERN = {
+    _pattern(fields.Name): Words(
+        "a name", "lower-case letters, digits and -, starting with a letter, at most 40 characters"
+    ),
+    _pattern(fields.KubernetesName): Words(
+        "a Kubernetes name", "lower-case letters, digits and -, at most 63 characters"
+    ),
+    _pattern(fields.Version): Words(
+        "a version", "lower-case letters, digits, . _ and -, at most 20 characters, such as 2.3.0"
+    ),
+    _pattern(fields.Digest): Words("a digest", "sha256: and 64 hexadecimal digits in lower case"),
+    _pattern(fields.Cpu): Words("an amount of CPU", "whole CPUs such as 8, or thousandths such as 500m"),
+    _pattern(fields.Memory): Words("an amount of memory", "a whole number with Mi, Gi or Ti, such as 64Gi"),
+    _pattern(fields.Image): Words("an image", "registry/path:tag or registry/path@sha256:…"),
+    _pattern(fields.Hostname): Words("a host name", "a full name in lower case, such as chat.example.com"),
+    _pattern(fields.EnvName): Words("the name of an environment variable", "letters, digits and _"),
+    _pattern(fields.ArtifactUri): Words(
+        "an artifact", "s3://bucket/path, gs://bucket/path, hf://owner/name@revision or file://path"
+    ),
+    _pattern(environment.Cidr): Words("a network", "an IPv4 block such as 10.0.0.0/16"),
+    _pattern(environment.Region): Words("an AWS region", "such as us-east-1"),
+    _pattern(environment.LabelKey): Words("a label", "such as example.com/pool"),
+    _pattern(environment.LabelValue): Words("the value of a label", "letters, digits, . _ and -"),
+}
+
+_PATH = Words("a path", "starting with /, of letters, digits, / _ . and -")
+_BUCKET = Words("the name of a bucket", "lower-case letters, digits, . and -, 3 to 63 characters")
+_BY_KEY = {
+    "branch": Words("a branch", "letters, digits, . _ / and -, such as main"),
+    "tensorrt": Words("a TensorRT version", "such as 10.7"),
+    "key": Words("a key of a Secret", "letters, digits, . _ and -"),
+    "cidr": Words("a network", "such as 10.0.0.0/8 or fd00::/8"),
+    "args": Words("an option", "lower-case letters, digits and -, without leading dashes"),
+    "health": _PATH,
+    "metrics": _PATH,
+    "path": _PATH,
+    "owner": Words("an owner", "a team or an address, of letters, digits, spaces and . _ @ / + -"),
+    "disk": Words("a disk size", "whole Gi from 10Gi to 99999Gi, such as 200Gi"),
+    "instance": Words("an instance type", "such as m7i.large"),
+    "bucket": _BUCKET,
+    "artifactBuckets": _BUCKET,
+    "prefix": Words("a prefix", "letters, digits and / _ . -"),
+    "availabilityZones": Words("an availability zone", "such as us-east-1a"),
+    "kubernetesVersion": Words("a Kubernetes version", "such as 1.33"),
+    "administrators": Words("an IAM principal", "such as arn:aws:iam::123456789012:role/platform"),
+    "tags": Words("a tag", "letters, digits, spaces and _ . : / = + @ -"),
+    "prometheus": Words("a URL", "such as http://prometheus.monitoring:9090"),
+}
+
+
+def words_for(pattern: str, path: Path) -> Words | None:
+    """The words for a pattern that the value at a path does not match."""
+    if pattern in _BY_PATTERN:
+        return _BY_PATTERN[pattern]
+    return next((_BY_KEY[part] for part in reversed(path) if isinstance(part, str) and part in _BY_KEY), None)
