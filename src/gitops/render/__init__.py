@@ -1,0 +1,1 @@
+"""Pure: Spec and release records to the files of the GitOps repository."""

@@ -1,0 +1,237 @@
+"""The variables that templates see, as plain values. What depends on the model alone is built once per model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gitops.errors import GitopsError
+from gitops.render.artifact import fetch_env, fetch_uri, is_remote
+from gitops.render.runtimes import DEFAULT_IMAGES, Container, runtime_of
+from gitops.render.runtimes.base import MODELS_DIR
+from gitops.render.yaml_text import Block
+from gitops.spec.environment import AwsCluster, Cluster
+from gitops.spec.pipeline import Model, Peer, SecretRef, Serve
+from gitops.spec.placement import choose_pool, pools
+from gitops.spec.resolved import Spec
+from gitops.values import (
+    API_GROUP,
+    LABEL_ENVIRONMENT,
+    LABEL_MODEL,
+    LABEL_PIPELINE,
+    LABEL_VERSION,
+    UnitKey,
+    workload_name,
+)
+
+SERVICE_PORT = 80
+_DRAIN_SECONDS = 15
+_TERMINATION_GRACE = 120
+"""Seconds to finish running answers after the drain; long answers of language models take a minute or two."""
+_PROGRESS_MARGIN = 900
+"""Seconds beyond the load time for a new GPU node and an image of 10 to 20 GB."""
+_SCALE_DOWN_WINDOW = 600
+_SHARED_MEMORY_GIB_PER_GPU = 8
+
+Context = dict[str, Any]
+
+
+def environment_context(spec: Spec, environment: str) -> Context:
+    """What every file of an environment shares."""
+    settings = spec.environments[environment]
+    return {
+        "environment": environment,
+        "namespace": spec.namespace(environment),
+        "gateway": settings.gateway,
+        "monitoring": settings.monitoring,
+        "service_port": SERVICE_PORT,
+        "labels": {
+            "app.kubernetes.io/part-of": spec.pipeline.name,
+            "app.kubernetes.io/managed-by": "gitops",
+            LABEL_PIPELINE: spec.pipeline.name,
+            LABEL_ENVIRONMENT: environment,
+        },
+    }
+
+
+def model_context(name: str, model: Model) -> Context:
+    """What depends on the model and not on where it runs."""
+    runtime = runtime_of(model).container(name, model)
+    serve = model.serve
+    return {
+        "model": name,
+        "version": model.version,
+        "workload": workload_name(name, model.version),
+        "owner": model.owner,
+        "selector": Block({LABEL_MODEL: name, LABEL_VERSION: model.version}),
+        "model_labels": {
+            "app.kubernetes.io/name": name,
+            "app.kubernetes.io/component": "model-server",
+        },
+        "hostnames": model.route.hostnames if model.route else (),
+        "route_path": model.route.path if model.route else "/",
+        "ingress": [_rule("from", peer) for peer in serve.network.ingress],
+        "egress": [_rule("to", peer) for peer in serve.network.egress],
+        "fetches": is_remote(model.artifact.uri),
+        "fetch_image": DEFAULT_IMAGES["fetch-model"],
+        "fetch_uri": fetch_uri(model.artifact.uri),
+        "fetch_env": Block(_env_list({"HOME": "/tmp", **fetch_env(serve.env)})),  # noqa: S108  # a volume of the pod's own
+        "models_dir": MODELS_DIR,
+        "pod_annotations": Block(_pod_annotations(model, runtime)),
+        **_sizes(serve),
+        **_container(runtime, serve),
+    }
+
+
+def unit_context(spec: Spec, unit: UnitKey, shared: Context, model: Model, facts: Context) -> Context:
+    """The context of one unit: `shared` from `environment_context`, `facts` from `model_context`."""
+    labels = {**facts["model_labels"], **shared["labels"], LABEL_MODEL: unit.model}
+    version_labels = {**labels, "app.kubernetes.io/version": model.version, LABEL_VERSION: model.version}
+    return {
+        **shared,
+        **facts,
+        "labels": Block(labels),
+        "version_labels": Block(version_labels),
+        "routed": shared["gateway"] is not None and model.route is not None,
+        "load_query": _load_query(spec, unit, model),
+    }
+
+
+def cluster_context(cluster: Cluster, model: Model) -> Context:
+    """What differs between the clusters of an environment."""
+    pool = choose_pool(model.serve, pools(cluster))
+    return {
+        "aws": isinstance(cluster, AwsCluster),
+        "node_selector": dict(sorted(pool.selector.items())) if pool else {},
+    }
+
+
+def cpu_quantity(cpu: str) -> str:
+    """A CPU quantity in the form that the API server keeps: `2000m` becomes `2`."""
+    if cpu.endswith("m") and int(cpu[:-1]) % 1000 == 0:
+        return str(int(cpu[:-1]) // 1000)
+    return cpu
+
+
+def memory_quantity(memory: str) -> str:
+    """A memory quantity in the form that the API server keeps: `2048Mi` becomes `2Gi`."""
+    units = ("Mi", "Gi", "Ti", "Pi")
+    number, unit = int(memory[:-2]), units.index(memory[-2:])
+    while number % 1024 == 0 and unit + 1 < len(units):
+        number, unit = number // 1024, unit + 1
+    return f"{number}{units[unit]}"
+
+
+def _sizes(serve: Serve) -> Context:
+    replicas, resources = serve.replicas, serve.resources
+    period = min(10, max(1, serve.load_time // 30))
+    gpus = serve.gpu.count if serve.gpu else 0
+    shared = resources.shared_memory or (f"{_SHARED_MEMORY_GIB_PER_GPU * gpus}Gi" if gpus > 1 else None)
+    return {
+        "replicas": {
+            "min": replicas.min,
+            "max": replicas.max,
+            "scaled": replicas.min != replicas.max,
+            "target": replicas.autoscaling.target,
+            "metric": replicas.autoscaling.metric,
+        },
+        "cpu": cpu_quantity(resources.cpu),
+        "memory": memory_quantity(resources.memory),
+        "gpus": str(gpus) if gpus else None,
+        "shared_memory": memory_quantity(shared) if shared else None,
+        "startup": {"period": period, "failures": max(1, math.ceil(serve.load_time / period))},
+        "progress_deadline": serve.load_time + _PROGRESS_MARGIN,
+        "termination_grace": _TERMINATION_GRACE + _DRAIN_SECONDS,
+        "drain_seconds": _DRAIN_SECONDS,
+        "scale_down_window": _SCALE_DOWN_WINDOW,
+    }
+
+
+def _container(runtime: Container, serve: Serve) -> Context:
+    return {
+        "image": runtime.image,
+        "command": _block_or_none(runtime.command),
+        "args": _block_or_none(runtime.args),
+        "env": _block_or_none(_env_list({**runtime.env, **serve.env})),
+        "http_port": runtime.http_port,
+        "metrics_port": runtime.metrics_port,
+        "metrics_port_name": "http" if runtime.metrics_port == runtime.http_port else "metrics",
+        "metrics_path": runtime.metrics,
+        "ready_path": runtime.ready,
+        "health_path": runtime.health,
+        "models_path": runtime.models_path,
+        "files": runtime.files,
+        "file_paths": runtime.file_paths,
+        "writable": runtime.writable,
+        "read_only_root": runtime.read_only_root,
+    }
+
+
+def _block_or_none(items: Sequence[Any]) -> Block | None:
+    return Block(items) if items else None
+
+
+def _pod_annotations(model: Model, runtime: Container) -> dict[str, str]:
+    annotations = {
+        "kubectl.kubernetes.io/default-container": "server",
+        f"{API_GROUP}/artifact-digest": model.artifact.digest,
+        f"{API_GROUP}/load-time-seconds": str(model.serve.load_time),
+    }
+    if runtime.files:
+        # A file mounted by subPath never changes in a running pod: new content must start new pods.
+        annotations[f"{API_GROUP}/config-checksum"] = runtime.files_digest()
+    return annotations
+
+
+def _env_list(env: Mapping[str, str | SecretRef]) -> list[dict[str, Any]]:
+    """EnvVars in order. An empty value is left out, as the API server does."""
+    result: list[dict[str, Any]] = []
+    for name, value in env.items():
+        if isinstance(value, SecretRef):
+            reference = {"name": value.secret, "key": value.key}
+            result.append({"name": name, "valueFrom": {"secretKeyRef": reference}})
+        else:
+            result.append({"name": name, "value": value} if value else {"name": name})
+    return result
+
+
+def _rule(direction: str, peer: Peer) -> dict[str, Sequence[Any]]:
+    if peer.namespace is not None:
+        where: dict[str, Any] = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": peer.namespace}}}
+    else:
+        where = {"ipBlock": {"cidr": peer.cidr}}
+    rule: dict[str, Sequence[Any]] = {direction: [where]}
+    if peer.ports:
+        rule["ports"] = [{"port": port, "protocol": "TCP"} for port in peer.ports]
+    return rule
+
+
+def _load_query(spec: Spec, unit: UnitKey, model: Model) -> str | None:
+    replicas = model.serve.replicas
+    metric = replicas.autoscaling.metric
+    if replicas.min == replicas.max or metric == "cpu":
+        return None
+    monitoring = spec.environments[unit.environment].monitoring
+    if monitoring is None or monitoring.prometheus is None:
+        raise GitopsError(
+            f"autoscaling on {metric} needs a Prometheus",
+            where=str(unit),
+            hint=f"set monitoring.prometheus in environments/{unit.environment}.yaml, or use metric: cpu",
+        )
+    labels = ",".join(
+        f'{label}="{value}"'
+        for label, value in (
+            ("namespace", spec.namespace(unit.environment)),
+            ("gitops_model", unit.model),
+            ("gitops_version", model.version),
+        )
+    )
+    query = runtime_of(model).load_query(metric, labels)
+    if query is None:
+        raise GitopsError(
+            f"the runtime {model.serve.runtime} has no metric for {metric}",
+            where=str(unit),
+            hint="use metric: cpu, or equal minimum and maximum replicas",
+        )
+    return query

@@ -1,0 +1,230 @@
+"""Spec and templates to the files of the GitOps repository."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import orjson
+
+from gitops.render.context import (
+    Context,
+    cluster_context,
+    environment_context,
+    model_context,
+    unit_context,
+)
+from gitops.render.templates import Compiled, Templates
+from gitops.render.terraform import root_context, root_variables
+from gitops.spec.environment import AwsCluster
+from gitops.spec.pipeline import Model
+from gitops.spec.placement import pools
+from gitops.spec.resolved import Spec
+from gitops.values import UnitKey, workload_name
+
+HEADER = "# Rendered by gitops; edits here are overwritten. Change pipeline.yaml or environments/ instead.\n"
+"""The first line of every file that we render and that can hold a comment: how we know our own."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A version that runs, and its share of the traffic."""
+
+    version: str
+    weight: int
+
+
+class _File(NamedTuple):
+    """A file of a unit: its place below the unit's directory, its template, and whether it is needed."""
+
+    path: str
+    template: str
+    needed: Callable[[Context], bool]
+
+
+def _always(_: Context) -> bool:
+    return True
+
+
+def _scaled_by(*metrics: str) -> Callable[[Context], bool]:
+    return lambda context: context["replicas"]["scaled"] and context["replicas"]["metric"] in metrics
+
+
+_MODEL_FILES = (
+    _File("serviceaccount.yaml", "kubernetes/model/serviceaccount.yaml.j2", _always),
+    _File("service.yaml", "kubernetes/model/service.yaml.j2", _always),
+    _File("httproute.yaml", "kubernetes/model/httproute.yaml.j2", lambda context: context["routed"]),
+    _File("networkpolicy.yaml", "kubernetes/model/networkpolicy.yaml.j2", _always),
+    _File(
+        "podmonitor.yaml",
+        "kubernetes/model/podmonitor.yaml.j2",
+        lambda context: context["monitoring"] is not None and context["monitoring"].pod_monitors,
+    ),
+)
+_VERSION_FILES = (
+    _File("deployment.yaml", "kubernetes/version/deployment.yaml.j2", _always),
+    _File("service.yaml", "kubernetes/version/service.yaml.j2", _always),
+    _File("configmap.yaml", "kubernetes/version/configmap.yaml.j2", lambda context: bool(context["files"])),
+    _File("autoscaler.yaml", "kubernetes/version/horizontalpodautoscaler.yaml.j2", _scaled_by("cpu")),
+    _File(
+        "autoscaler.yaml",
+        "kubernetes/version/scaledobject.yaml.j2",
+        _scaled_by("requests-running", "queue-length"),
+    ),
+    _File(
+        "poddisruptionbudget.yaml",
+        "kubernetes/version/poddisruptionbudget.yaml.j2",
+        # With a single replica it would protect nothing.
+        lambda context: context["replicas"]["max"] > 1,
+    ),
+)
+_ENVIRONMENT_FILES = ("namespace.yaml", "networkpolicy.yaml")
+_ROOT_FILES = ("main.tf", "backend.tf")
+_MODEL_INPUTS = {"version", "artifact", "serve", "route", "owner"}
+"""The fields of a model that rendering reads; how it is validated and rolled out changes no file."""
+
+
+def cluster_directory(cluster: str, environment: str) -> str:
+    """Where an environment's files for one cluster lie in the GitOps repository."""
+    return f"clusters/{cluster}/{environment}"
+
+
+def unit_directory(cluster: str, unit: UnitKey) -> str:
+    """Where a unit's files for one cluster lie in the GitOps repository."""
+    return f"clusters/{cluster}/{unit.environment}/{unit.model}"
+
+
+class Renderer:
+    """Renders what it is asked for and keeps what units share. Constructing one costs nothing."""
+
+    def __init__(self, spec: Spec, templates: Templates) -> None:
+        self._spec = spec
+        self._templates = templates
+        self._compiled = Compiled(templates.sources)
+        self._environments: dict[str, Context] = {}
+        self._settings: dict[str, bytes] = {}
+        # By identity: the Spec keeps the models alive, and the same one serves every environment.
+        self._facts: dict[tuple[str, int], Context] = {}
+        self._digests: dict[int, bytes] = {}
+
+    def inputs(self, unit: UnitKey) -> str:
+        """The digest (`sha256:…`) of everything that `unit()` reads: equal digests mean equal files."""
+        model = self._spec.models[unit]
+        digest = hashlib.sha256(self._environment_inputs(unit.environment))
+        digest.update(unit.model.encode() + b"\0")
+        digest.update(self._model_digest(model))
+        return "sha256:" + digest.hexdigest()
+
+    def unit(self, unit: UnitKey) -> dict[str, bytes]:
+        """The files of a model in an environment, by path, for every cluster of the environment.
+
+        Raises GitopsError where the spec asks for what a runtime or an environment does not have.
+        """
+        model = self._spec.models[unit]
+        return self._unit(unit, model, [Backend(model.version, 100)])
+
+    def base(self, environment: str) -> dict[str, bytes]:
+        """What an environment's models need on each of its clusters: the namespace, and a policy that denies all."""
+        context = self._environment(environment)
+        files = {}
+        for cluster in self._clusters(environment):
+            if self._owns_namespace(cluster, environment):
+                directory = cluster_directory(cluster, environment)
+                for file in _ENVIRONMENT_FILES:
+                    text = self._render(f"kubernetes/environment/{file}.j2", context)
+                    files[f"{directory}/{file}"] = text
+        return files
+
+    def root(self, cluster: str) -> dict[str, bytes]:
+        """The Terraform root of a cluster; empty for clusters that Terraform does not keep."""
+        settings = self._spec.clusters[cluster]
+        if not isinstance(settings, AwsCluster):
+            return {}
+        context = {"cluster": root_context(cluster, settings)}
+        directory = f"terraform/{cluster}"
+        files = {f"{directory}/{file}": self._render(f"terraform/aws/{file}.j2", context) for file in _ROOT_FILES}
+        variables = root_variables(self._spec, cluster, settings)
+        files[f"{directory}/terraform.tfvars.json"] = orjson.dumps(
+            variables, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
+        )
+        return files
+
+    def _unit(self, unit: UnitKey, model: Model, backends: list[Backend]) -> dict[str, bytes]:
+        shared = self._environment(unit.environment)
+        context = unit_context(self._spec, unit, shared, model, self._model_facts(unit.model, model))
+        context["backends"] = [
+            {"name": workload_name(unit.model, backend.version), "weight": backend.weight} for backend in backends
+        ]
+        files = {}
+        for cluster in self._clusters(unit.environment):
+            context.update(cluster_context(self._spec.clusters[cluster], model))
+            directory = unit_directory(cluster, unit)
+            for path, template, needed in _MODEL_FILES:
+                if needed(context):
+                    files[f"{directory}/{path}"] = self._render(template, context)
+            for path, template, needed in _VERSION_FILES:
+                if needed(context):
+                    files[f"{directory}/{model.version}/{path}"] = self._render(template, context)
+        return files
+
+    def _render(self, template: str, context: Context) -> bytes:
+        return (HEADER + self._compiled.render(template, context)).encode()
+
+    def _clusters(self, environment: str) -> Mapping[str, Any]:
+        return self._spec.environments[environment].clusters
+
+    def _environment(self, environment: str) -> Context:
+        if environment not in self._environments:
+            self._environments[environment] = environment_context(self._spec, environment)
+        return self._environments[environment]
+
+    def _model_facts(self, name: str, model: Model) -> Context:
+        key = (name, id(model))
+        if key not in self._facts:
+            self._facts[key] = model_context(name, model)
+        return self._facts[key]
+
+    def _owns_namespace(self, cluster: str, environment: str) -> bool:
+        """Environments may share a namespace on a cluster; the first of them keeps it."""
+        namespace = self._spec.namespace(environment)
+        neighbours = self._spec.cluster_environments[cluster]
+        return environment == next(name for name in neighbours if self._spec.namespace(name) == namespace)
+
+    def _model_digest(self, model: Model) -> bytes:
+        digest = self._digests.get(id(model))
+        if digest is None:
+            content = model.__pydantic_serializer__.to_json(model, include=_MODEL_INPUTS)
+            digest = self._digests[id(model)] = hashlib.sha256(content).digest()
+        return digest
+
+    def _environment_inputs(self, environment: str) -> bytes:
+        if environment not in self._settings:
+            settings = self._spec.environments[environment]
+            content = {
+                "templates": self._templates.digest,
+                "pipeline": self._spec.pipeline.name,
+                "environment": environment,
+                "namespace": self._spec.namespace(environment),
+                "gateway": settings.gateway and settings.gateway.model_dump(),
+                "monitoring": settings.monitoring and settings.monitoring.model_dump(),
+                "clusters": {name: self._cluster_inputs[name] for name in settings.clusters},
+            }
+            self._settings[environment] = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+        return self._settings[environment]
+
+    @cached_property
+    def _cluster_inputs(self) -> dict[str, list[Any]]:
+        """Of each cluster only what places a model, in order: sizes and prices of a pool change no manifest."""
+        return {
+            name: [
+                cluster.provider == "aws",
+                [
+                    [pool.name, pool.gpu_type, pool.gpus, sorted(pool.selector.items())]
+                    for pool in pools(cluster).values()
+                ],
+            ]
+            for name, cluster in self._spec.clusters.items()
+        }

@@ -1,0 +1,57 @@
+"""vLLM's OpenAI-compatible server."""
+
+from __future__ import annotations
+
+from gitops.render.runtimes.base import DEFAULT_IMAGES, MODELS_DIR, Container, LoadMetric
+from gitops.spec.pipeline import Model, Scalar, VllmServe
+
+_PORT = 8000
+# The image is made for root: without a passwd entry PyTorch asks USER, and every cache needs a place of its own.
+_ENV = {
+    "HOME": "/cache",
+    "USER": "vllm",
+    "HF_HOME": "/cache/huggingface",
+    "HF_HUB_OFFLINE": "1",
+    "XDG_CACHE_HOME": "/cache",
+    "XDG_CONFIG_HOME": "/cache/config",
+    "VLLM_CACHE_ROOT": "/cache/vllm",
+    "TORCHINDUCTOR_CACHE_DIR": "/cache/inductor",
+    "TRITON_CACHE_DIR": "/cache/triton",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+_QUERIES = {"requests-running": "vllm:num_requests_running", "queue-length": "vllm:num_requests_waiting"}
+
+
+class Vllm:
+    """Options go on the command line: `vllm serve --config` drops every `false` without a word (vLLM issue 51401)."""
+
+    def container(self, name: str, model: Model, /) -> Container:
+        serve = model.serve
+        assert isinstance(serve, VllmServe)
+        ours: dict[str, Scalar] = {"served-model-name": name, "port": _PORT}
+        if serve.parallelism.tensor > 1:
+            ours["tensor-parallel-size"] = serve.parallelism.tensor
+        if serve.parallelism.pipeline > 1:
+            ours["pipeline-parallel-size"] = serve.parallelism.pipeline
+        options = {**ours, **serve.args, **ours}
+        return Container(
+            image=serve.image or DEFAULT_IMAGES["vllm"],
+            command=("vllm", "serve"),
+            args=(MODELS_DIR, *(option(key, value) for key, value in options.items())),
+            env=_ENV,
+            http_port=_PORT,
+            metrics_port=_PORT,
+            ready="/health",
+            health="/health",
+            writable={"tmp": "/tmp", "cache": "/cache"},  # noqa: S108  # a volume of the pod's own
+        )
+
+    def load_query(self, metric: LoadMetric, labels: str, /) -> str | None:
+        return f"sum({_QUERIES[metric]}{{{labels}}})"
+
+
+def option(key: str, value: Scalar) -> str:
+    """One command-line option. `false` becomes `--no-<key>`: it fails loudly where vLLM has no such option."""
+    if isinstance(value, bool):
+        return f"--{key}" if value else f"--no-{key}"
+    return f"--{key}={value}"
