@@ -1,0 +1,1 @@
+"""Pure: release records and the decisions that change them."""

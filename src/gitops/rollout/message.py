@@ -1,0 +1,207 @@
+"""What a rollout's commit says: in words first, then in trailers that Git and `rollout.history` read back.
+
+Trailers of every commit: `Rollout`, `Decision`, `Release: <environment>/<model> <version> [<previous>]` for each
+released unit, `Removed: <environment>/<model>` for each removed one, `Infrastructure: <cluster>` for each cluster
+whose Terraform files changed, and `Spec-Commit`. A commit about one unit also has `Model`, `Environment`, `Version`,
+`Previous-Version` and `Weight`, for people and for `git log --grep`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from gitops.rollout.release import SpecSource
+from gitops.values import UnitKey
+
+_SUBJECT_WIDTH = 72
+_MODIFIED = " (modified)"
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A unit that got a release. `previous` is empty for its first, and equals `version` when only the rest changed."""
+
+    unit: UnitKey
+    version: str
+    previous: str
+
+    @property
+    def decision(self) -> str:
+        """`update` for a change of configuration, else `release`."""
+        return "update" if self.version == self.previous else "release"
+
+
+def commit_message(
+    released: Sequence[Released],
+    removed: Sequence[UnitKey],
+    infrastructure: Sequence[str],
+    rollout_id: str,
+    source: SpecSource,
+    notes: Sequence[str] = (),
+) -> str:
+    """The whole message, ending in a newline. `infrastructure` names clusters; `notes` are sentences for the reader.
+
+    Whatever the arguments contain, only the trailers written here are trailers: every text becomes one line, and
+    the trailers are the last paragraph.
+    """
+    body = _body(released, removed, infrastructure)
+    paragraphs = [
+        _subject(released, removed, infrastructure),
+        *body,
+        "\n".join(_sentence(note) for note in notes if _line(note)),
+        "\n".join(_trailers(released, removed, infrastructure, rollout_id, source)),
+    ]
+    return "\n\n".join(paragraph for paragraph in paragraphs if paragraph) + "\n"
+
+
+# --- Subject -------------------------------------------------------------------------------------------------
+
+
+def _subject(released: Sequence[Released], removed: Sequence[UnitKey], infrastructure: Sequence[str]) -> str:
+    if len(released) == 1 and not removed:
+        (one,) = released
+        what = f"{_word(one.version)} reconfigured" if one.decision == "update" else _word(one.version)
+        return f"release({_unit(one.unit)}): {what}"
+    if len(removed) == 1 and not released:
+        return f"release({_unit(removed[0])}): removed"
+    if released or removed:
+        return f"release: {_units_in_words(released, removed)}"
+    if len(infrastructure) == 1:
+        return f"infrastructure({_word(infrastructure[0])}): update"
+    if infrastructure:
+        named = f"infrastructure: {_listed([_word(name) for name in infrastructure])}"
+        return named if len(named) <= _SUBJECT_WIDTH else f"infrastructure: {len(infrastructure)} clusters"
+    return "gitops: shared files"
+
+
+def _units_in_words(released: Sequence[Released], removed: Sequence[UnitKey]) -> str:
+    counts = []
+    if released:
+        counts.append(_counted(len(released), "unit"))
+    if removed:
+        counts.append(f"{len(removed)} removed")
+    environments = dict.fromkeys(unit.environment for unit in (*(one.unit for one in released), *removed))
+    counted = ", ".join(counts)
+    named = f"{counted} in {_listed([_word(name) for name in environments])}"
+    fits = len("release: ") + len(named) <= _SUBJECT_WIDTH
+    return named if fits else f"{counted} in {len(environments)} environments"
+
+
+# --- Body ----------------------------------------------------------------------------------------------------
+
+
+def _body(released: Sequence[Released], removed: Sequence[UnitKey], infrastructure: Sequence[str]) -> list[str]:
+    if len(released) + len(removed) == 1:
+        paragraphs = [_what_happened(one) for one in released] + ["No longer in the pipeline." for _ in removed]
+    else:
+        paragraphs = [_section(environment, released, removed) for environment in _environments(released, removed)]
+    if infrastructure and (released or removed or len(infrastructure) > 1):
+        paragraphs.append(f"Infrastructure: {', '.join(_word(name) for name in infrastructure)}.")
+    return paragraphs
+
+
+def _what_happened(one: Released) -> str:
+    version, previous = _word(one.version), _word(one.previous)
+    if not previous:
+        return f"First release: {version}, at once."
+    if version == previous:
+        return f"Configuration of {version} changed."
+    return f"{previous} to {version}, at once."
+
+
+def _environments(released: Sequence[Released], removed: Sequence[UnitKey]) -> list[str]:
+    return list(dict.fromkeys(unit.environment for unit in (*(one.unit for one in released), *removed)))
+
+
+def _section(environment: str, released: Sequence[Released], removed: Sequence[UnitKey]) -> str:
+    lines = [_word(environment)]
+    mine = [one for one in released if one.unit.environment == environment]
+    gone = [unit.model for unit in removed if unit.environment == environment]
+    width = max(len(_word(model)) for model in [*(one.unit.model for one in mine), *gone])
+    lines += [f"  {_word(one.unit.model):{width}}  {_in_short(one)}" for one in mine]
+    lines += [f"  {_word(model):{width}}  removed" for model in gone]
+    return "\n".join(lines)
+
+
+def _in_short(one: Released) -> str:
+    version, previous = _word(one.version), _word(one.previous)
+    if not previous:
+        return f"{version} (first release)"
+    if version == previous:
+        return f"{version} (configuration)"
+    return f"{previous} to {version}"
+
+
+# --- Trailers ------------------------------------------------------------------------------------------------
+
+
+def _trailers(
+    released: Sequence[Released],
+    removed: Sequence[UnitKey],
+    infrastructure: Sequence[str],
+    rollout_id: str,
+    source: SpecSource,
+) -> Iterable[str]:
+    yield f"Rollout: {_word(rollout_id)}"
+    if len(released) + len(removed) == 1:
+        yield from _unit_trailers(released, removed)
+    yield f"Decision: {_decision(released, removed)}"
+    for one in released:
+        previous = f" {_word(one.previous)}" if one.previous else ""
+        yield f"Release: {_unit(one.unit)} {_word(one.version)}{previous}"
+    for unit in removed:
+        yield f"Removed: {_unit(unit)}"
+    for cluster in infrastructure:
+        yield f"Infrastructure: {_word(cluster)}"
+    if source.commit:
+        yield f"Spec-Commit: {_word(source.commit)}{_MODIFIED if source.modified else ''}"
+
+
+def _unit_trailers(released: Sequence[Released], removed: Sequence[UnitKey]) -> Iterable[str]:
+    unit = released[0].unit if released else removed[0]
+    yield f"Model: {_word(unit.model)}"
+    yield f"Environment: {_word(unit.environment)}"
+    for one in released:
+        yield f"Version: {_word(one.version)}"
+        if one.previous:
+            yield f"Previous-Version: {_word(one.previous)}"
+        yield "Weight: 100"
+
+
+def _decision(released: Sequence[Released], removed: Sequence[UnitKey]) -> str:
+    if any(one.decision == "release" for one in released):
+        return "release"
+    return "remove" if removed and not released else "update"
+
+
+# --- Words ---------------------------------------------------------------------------------------------------
+
+
+def _line(text: str) -> str:
+    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", " ", text).split())
+
+
+def _word(text: str) -> str:
+    return _line(text).replace(" ", "-")
+
+
+def _sentence(note: str) -> str:
+    line = _line(note)
+    # Git would take such a line for a comment, or for the start of a patch that ends the message.
+    return f" {line}" if line.startswith(("---", "#")) else line
+
+
+def _unit(unit: UnitKey) -> str:
+    return f"{_word(unit.environment)}/{_word(unit.model)}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
