@@ -1,0 +1,82 @@
+"""Facts about the checkout that holds pipeline.yaml: which commit it is, and whether the files still match it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from gitops.rollout.release import SpecSource
+from gitops.world.git import Git, Result
+
+_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+
+
+def spec_source(project: Path, files: Sequence[Path]) -> SpecSource:
+    """The commit that `project` has checked out, and whether any of `files` differs from it or is not in it.
+
+    Relative files start at `project`. Empty where there is no Git repository, or no commit in it yet. Raises
+    GitopsError when Git refuses to look (a checkout that belongs to another user).
+    """
+    git = _git(project)
+    paths = [str(project / file) for file in files]
+    options = ("--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--ignored=matching", "--no-renames")
+    result = git.run("status", *options, "--ignore-submodules=all", "--", *(paths or [str(project)]))
+    if result.status and "outside repository" in result.err:
+        commit = _head(git)
+        return SpecSource(commit, modified=bool(commit))
+    if not _usable(git, "status", result):
+        return SpecSource()
+    records = result.out.decode(errors="replace").split("\0")
+    commit = next((line.split(" ")[2] for line in records if line.startswith("# branch.oid ")), "")
+    if not _ID.fullmatch(commit):
+        return SpecSource()
+    return SpecSource(commit, modified=bool(files) and any(line and line[0] != "#" for line in records))
+
+
+def contains(project: Path, commits: Collection[str]) -> set[str]:
+    """Those of these commits (full ids) that lie in the history of HEAD, itself included."""
+    asked = [commit for commit in commits if _ID.fullmatch(commit)]
+    if not asked:
+        return set()
+    git = _git(project)
+    result = git.run("cat-file", "--batch-check=%(objectname) %(objecttype)", data=_lines(asked))
+    if not _usable(git, "cat-file", result):
+        return set()
+    known = {line.split(" ")[0] for line in result.out.decode().splitlines() if line.endswith(" commit")}
+    if not known:
+        return set()
+    outside = git.run("rev-list", "--stdin", data=_lines([*known, "^HEAD"]))
+    if outside.status:
+        if not _head(git):
+            return set()
+        raise git.failure("rev-list", outside)
+    return known.difference(outside.out.decode().split())
+
+
+def is_shallow(project: Path) -> bool:
+    """Whether the checkout has only part of its history, so that `contains` may miss commits. False without Git."""
+    git = _git(project)
+    result = git.run("rev-parse", "--is-shallow-repository")
+    return _usable(git, "rev-parse", result) and result.out.strip() == b"true"
+
+
+def _git(project: Path) -> Git:
+    return Git(str(project), worktree=project, variables={"GIT_NO_LAZY_FETCH": "1"})
+
+
+def _head(git: Git) -> str:
+    return git.run("rev-parse", "--verify", "--quiet", "HEAD^{commit}").out.decode().strip()
+
+
+def _usable(git: Git, command: str, result: Result) -> bool:
+    """False outside a repository. Raises GitopsError for any other failure."""
+    if not result.status:
+        return True
+    if "not a git repository" in result.err or "must be run in a work tree" in result.err:
+        return False
+    raise git.failure(command, result)
+
+
+def _lines(words: Sequence[str]) -> bytes:
+    return "\n".join(words).encode() + b"\n"

@@ -1,0 +1,250 @@
+"""The GitOps repository, at any URL: read by commit, written by whole commits that arrive entirely or not at all."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import unquote
+
+from ulid import ULID
+
+from gitops.errors import GitopsError
+from gitops.world.git import Git
+from gitops.world.git_commit import check_paths, differing, identity, sign_commit, with_parents, write_commit
+from gitops.world.git_failure import Damaged, mask
+from gitops.world.git_log import read_log
+from gitops.world.git_origin import (
+    PENDING,
+    LocalOrigin,
+    Origin,
+    RemoteOrigin,
+    looks_like_repository,
+    moved,
+    new_pending,
+)
+from gitops.world.ports import Commit, Entry, Progress
+
+ABANDONED_SECONDS = 3600
+"""A pending ref this old was left by a process that died: no command of ours runs that long."""
+
+_FEW_PATHS = 100
+"""Up to here Git is asked for the very paths; looking at the whole tree takes longer."""
+
+_T = TypeVar("_T")
+_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+_SCHEMES = ("ssh", "git", "http", "https", "file", "git+ssh", "ssh+git")
+_BAD_BRANCH = re.compile(r"^$|^[-/.]|[/.]$|\.lock$|\.lock/|/\.|//|\.\.|@\{|^@$|[\x00-\x20\x7f~^:?*\[\\]")
+
+
+def open_repository(
+    url: str,
+    branch: str,
+    *,
+    state: Path,
+    project: Path,
+    signing_key: Path | None = None,
+    create: bool = True,
+    progress: Progress | None = None,
+    direct: bool | None = None,
+) -> GitRepository:
+    """The repository at `url` (relative paths start at `project`); nothing is created or contacted yet.
+
+    A path (or file: URL) to a bare repository, or to nothing, is written directly, and created by the first commit
+    if `create`. Everything else is reached through a cache below `state`. `progress` hears of a rebuilt cache.
+    `direct` overrules the choice, for tests. Raises GitopsError for a URL or branch that cannot be one.
+    """
+    if _BAD_BRANCH.search(branch):
+        raise GitopsError(f"{branch!r} is not a name for a branch", where="repository.branch")
+    path = _local_path(url, project)
+    where = str(path) if path else mask(url)
+    if direct is None:
+        direct = path is not None and _may_be_written_directly(path)
+    if direct:
+        assert path is not None
+        origin: Origin = LocalOrigin(path, branch, where, create=create)
+    else:
+        target = url if path is None else path.as_uri() if url.startswith("file:") else str(path)
+        origin = RemoteOrigin(target, branch, state / "cache", progress or _ignore)
+    key = None if signing_key is None else project / signing_key.expanduser()
+    return GitRepository(origin, branch, where, project, key)
+
+
+def _ignore(line: str) -> None:
+    del line
+
+
+def _local_path(url: str, project: Path) -> Path | None:
+    """Where on this disk the URL points; None when it points elsewhere. Refuses what Git could take for an option."""
+    scheme, separator, rest = url.partition("://")
+    unusable = not url.strip() or url.startswith("-") or any(ord(letter) < 32 for letter in url)
+    if unusable or "::" in url.split("/", 1)[0] or (separator and scheme.lower() not in _SCHEMES):
+        raise GitopsError(
+            "this is not a URL for a repository",
+            where=mask(url) or "repository.url",
+            hint="use a path, ssh://, https:// or user@host:path",
+        )
+    if separator:
+        return Path(unquote(rest)) if scheme.lower() == "file" and rest.startswith("/") else None
+    if ":" in url.split("/", 1)[0]:
+        return None
+    return (project / Path(url).expanduser()).absolute()
+
+
+def _may_be_written_directly(path: Path) -> bool:
+    if looks_like_repository(path):
+        return Git(str(path), directory=path).line("rev-parse", "--is-bare-repository") == "true"
+    try:
+        return not any(path.iterdir())
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
+class GitRepository:
+    """ports.Repository by plumbing commands: no checkout, no index, no hooks."""
+
+    def __init__(self, origin: Origin, branch: str, where: str, project: Path, signing_key: Path | None) -> None:
+        self._origin, self._git = origin, origin.git
+        self._branch, self._where, self._project, self._key = branch, where, project, signing_key
+
+    def head(self) -> str | None:
+        """See ports.Repository. Raises GitopsError when the origin cannot be reached or read."""
+        return self._healing(self._origin.head)
+
+    def entries(self, commit: str, prefix: str = "", *, recursive: bool = True) -> dict[str, Entry]:
+        """See ports.Repository. Trees are among the entries too; without `recursive` only direct children."""
+        _check_ids([commit])
+        options = ("-r", "-t") if recursive else ()
+        # Git compares paths in the manner of a file system: the slash asks for what lies below.
+        below = ("--", f"{prefix}/") if prefix else ()
+        listed = self._healing(lambda: self._git.output("ls-tree", "--full-tree", "-z", *options, commit, *below))
+        found = _entries(listed)
+        # With -t Git names the way to the prefix as well.
+        return {path: entry for path, entry in found.items() if path.startswith(f"{prefix}/")} if prefix else found
+
+    def read(self, ids: Sequence[str]) -> list[bytes]:
+        """See ports.Repository. Raises GitopsError when one of them is not there."""
+        if not ids:
+            return []
+        _check_ids(ids)
+        asked = "\n".join(ids).encode() + b"\n"
+        return self._healing(lambda: self._contents(self._git.output("cat-file", "--batch", data=asked)))
+
+    def commit(self, base: str | None, changes: Mapping[str, bytes | None], message: str) -> str:
+        """See ports.Repository. When the changes make no difference, nothing is committed and `base` is returned.
+
+        Removing a path that is not there is no difference. Raises ValueError for a path or message that could never
+        be committed, or when there is neither base nor change; GitopsError when a path is taken by something that is
+        not ours, or when the origin refuses.
+        """
+        if base is not None:
+            _check_ids([base])
+        check_paths(changes)
+        if not message.strip() or "\0" in message:
+            raise ValueError("a commit needs a message, without NUL")
+        return self._healing(lambda: self._commit(base, changes, message.strip("\n") + "\n"))
+
+    def log(self, *, models: Sequence[str] = (), limit: int | None = None) -> Iterator[Commit]:
+        """See ports.Repository. `body` is the text without the trailers; the order is that of the branch."""
+        tip = self.head()
+        if tip:
+            yield from read_log(self._git, tip, models, limit)
+
+    def _commit(self, base: str | None, changes: Mapping[str, bytes | None], message: str) -> str:
+        self._origin.prepare()
+        wanted = differing(changes, self._present(base, changes), self._where)
+        if not wanted:
+            return self._unchanged(base)
+        pending = new_pending()
+        try:
+            who = identity(self._project)
+            made = write_commit(self._git, pending, base, wanted, message, who)
+            if self._key:
+                made = sign_commit(self._git, made, base, message, who, self._key)
+            self._origin.publish(base, made, pending)
+        except BaseException:
+            with suppress(GitopsError, OSError):
+                self._git.run("update-ref", "-d", pending)
+            raise
+        self._tidy()
+        return made
+
+    def _present(self, base: str | None, changes: Mapping[str, bytes | None]) -> dict[str, Entry]:
+        """What `base` has at the changed paths and above them; all of it when there are many."""
+        if base is None:
+            return {}
+        if len(changes) > _FEW_PATHS:
+            return self.entries(base)
+        listed = ("ls-tree", "--full-tree", "-z", "-t", base, "--")
+        present = _entries(self._git.output(*listed, *changes))
+        # Git lists the directories on the way to a path, but not a file that stands where one should be.
+        unseen = [step for step in with_parents(changes) if step not in present and step not in changes]
+        return {**present, **_entries(self._git.output(*listed, *unseen))} if unseen else present
+
+    def _unchanged(self, base: str | None) -> str:
+        if base is None:
+            raise ValueError("a first commit needs at least one file")
+        if self._origin.head() != base:
+            raise moved(self._where, self._branch)
+        return base
+
+    def _tidy(self) -> None:
+        """Drop what killed processes left behind, and let Git pack when many objects have gathered."""
+        with suppress(GitopsError):
+            listed = self._git.output("for-each-ref", "--format=%(refname)", PENDING).decode().split()
+            abandoned = [ref for ref in listed if _age(ref) > ABANDONED_SECONDS]
+            if abandoned:
+                deletions = "".join(f"delete {ref}\n" for ref in abandoned)
+                self._git.run("update-ref", "--stdin", data=deletions.encode())
+            packing = ("gc.auto=6700", "gc.autoDetach=false", "gc.pruneExpire=2.weeks.ago")
+            self._git.run(*(word for setting in packing for word in ("-c", setting)), "gc", "--auto", "--quiet")
+
+    def _contents(self, batch: bytes) -> list[bytes]:
+        found, position = [], 0
+        while position < len(batch):
+            end = batch.index(b"\n", position)
+            header = batch[position:end].split()
+            if len(header) != 3:
+                raise Damaged(f"object {header[0].decode()} is missing", where=self._where, hint="git fsck says more")
+            size = int(header[2])
+            found.append(batch[end + 1 : end + 1 + size])
+            position = end + size + 2
+        return found
+
+    def _healing(self, work: Callable[[], _T]) -> _T:
+        """Do the work; when a cache turns out to be damaged, fetch it afresh and do it once more."""
+        try:
+            return work()
+        except Damaged:
+            if not self._origin.rebuild():
+                raise
+        self._origin.head()
+        return work()
+
+
+def _check_ids(ids: Sequence[str]) -> None:
+    for identifier in ids:
+        if not _ID.fullmatch(identifier):
+            raise ValueError(f"not an object id: {identifier!r}")
+
+
+def _entries(listed: bytes) -> dict[str, Entry]:
+    return dict(_entry(line) for line in listed.decode(errors="surrogateescape").split("\0") if line)
+
+
+def _entry(line: str) -> tuple[str, Entry]:
+    fields, _, path = line.partition("\t")
+    mode, kind, identifier = fields.split(" ")
+    return path, Entry(mode, kind, identifier)
+
+
+def _age(pending: str) -> float:
+    try:
+        return time.time() - ULID.from_str(pending.removeprefix(PENDING)).timestamp
+    except ValueError:
+        return 0.0
