@@ -1,0 +1,1 @@
+"""Pure: what is desired against what was observed."""

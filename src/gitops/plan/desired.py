@@ -1,0 +1,278 @@
+"""What the GitOps repository should hold, against what it holds: releases and files to create, update and delete."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import unified_diff
+from types import MappingProxyType
+
+from gitops.plan.model import FileChange, LeftAlone, Refusal, ReleaseChange
+from gitops.plan.observed import Entry
+from gitops.plan.stored import (
+    CLUSTERS,
+    Stored,
+    gone_units,
+    owner_of,
+    stale_units,
+    undesired_directories,
+    unit_directory,
+)
+from gitops.render.renderer import HEADER, Renderer
+from gitops.render.tree import blob_id, tree_id_of
+from gitops.rollout.release import (
+    Release,
+    ReleasedVersion,
+    Rendered,
+    SpecSource,
+    dump_release,
+    record_path,
+)
+from gitops.spec.fields import format_duration
+from gitops.spec.pipeline import BlueGreen, Canary, Model, Rollout
+from gitops.spec.placement import is_managed
+from gitops.spec.resolved import Spec
+from gitops.values import Action, UnitKey
+
+MODULES = "terraform/modules/"
+_MARK = HEADER.encode().rstrip(b"\n")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What rendering wants to know of the repository before it can be compared.
+
+    `desired` is every file that should exist among those that may change, `directories` the directories in which
+    files that are no longer desired may lie.
+    """
+
+    stale: tuple[UnitKey, ...]
+    gone: tuple[UnitKey, ...]
+    desired: Mapping[str, bytes]
+    ids: Mapping[str, str]
+    """The blob id of each desired file."""
+    directories: tuple[str, ...]
+    shared: str
+    """The first cluster that Terraform keeps: modules serve all of them and count as its files."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Releases and files that change, as far as Git knows."""
+
+    releases: tuple[ReleaseChange, ...]
+    files: tuple[FileChange, ...]
+    left_alone: tuple[LeftAlone, ...]
+    refusals: tuple[Refusal, ...]
+    seen: Mapping[str, str]
+
+
+def render_stale(spec: Spec, renderer: Renderer, stored: Stored, modules: Mapping[str, bytes]) -> Wanted:
+    """Render what may have changed: stale units, the base of every environment, and the Terraform roots."""
+    stale = tuple(stale_units(spec, renderer, stored))
+    desired: dict[str, bytes] = {}
+    for unit in stale:
+        desired.update(renderer.unit(unit))
+    for environment in spec.environments:
+        desired.update(renderer.base(environment))
+    kept = [name for name, cluster in spec.clusters.items() if is_managed(cluster)]
+    for name in kept:
+        desired.update(renderer.root(name))
+    if kept:
+        desired.update(modules)
+    directories = [
+        unit_directory(cluster, unit) for unit in stale for cluster in spec.environments[unit.environment].clusters
+    ]
+    directories = [directory for directory in directories if directory in stored.directories]
+    return Wanted(
+        stale=stale,
+        gone=tuple(gone_units(spec, stored)),
+        desired=desired,
+        ids={path: blob_id(content) for path, content in desired.items()},
+        directories=(*directories, *undesired_directories(spec, stored)),
+        shared=kept[0] if kept else "",
+    )
+
+
+def blobs_to_read(wanted: Wanted, existing: Mapping[str, Entry]) -> list[str]:
+    """Ids of the present blobs that differ from what is desired, or that may have to go: their text is needed."""
+    ids = {entry.id for path, entry in existing.items() if entry.kind == "blob" and wanted.ids.get(path) != entry.id}
+    return sorted(ids)
+
+
+def changes(
+    spec: Spec,
+    stored: Stored,
+    renderer: Renderer,
+    wanted: Wanted,
+    existing: Mapping[str, Entry],
+    contents: Mapping[str, bytes],
+    *,
+    now: str,
+    source: SpecSource,
+    foreign_commits: Collection[str] = (),
+) -> Changes:
+    """Compare. `existing` and `contents` are what the repository holds there; `now` is an RFC 3339 time.
+
+    `foreign_commits` are spec commits that this checkout does not contain: units last changed from one of them
+    are left alone, so that an older checkout never takes back a newer edit.
+    """
+    flat = list(_file_changes(wanted, existing, contents))
+    trees = _directory_trees(wanted, existing, {change.path for change in flat if change.action == "delete"})
+    files = _group(flat)
+    releases: list[ReleaseChange] = []
+    left_alone: list[LeftAlone] = []
+    refusals: list[Refusal] = []
+    for unit in wanted.stale:
+        model, release = spec.models[unit], stored.releases.get(unit)
+        changed = files.get(str(unit), [])
+        if release is not None and not changed and _same_version(release, model):
+            continue
+        if release is not None and release.source.commit in foreign_commits:
+            files.pop(str(unit), None)
+            left_alone.append(_newer(unit, release))
+            continue
+        if release is not None and _digest_moved(release, model):
+            refusals.append(_immutable(unit, release, model))
+        rendered = Rendered(renderer.inputs(unit), _trees_of(unit, spec, trees))
+        record = _record(unit, model, release, rendered, now, source)
+        releases.append(_release_change(unit, model, release, spec))
+        files.setdefault(str(unit), []).append(_record_change(unit, record, stored))
+    for unit in wanted.gone:
+        release = stored.releases[unit]
+        if release.source.commit in foreign_commits:
+            files.pop(str(unit), None)
+            left_alone.append(_newer(unit, release))
+            continue
+        releases.append(ReleaseChange(unit, "delete", release.stable.version, release.stable.version, ""))
+        files.setdefault(str(unit), []).append(FileChange(str(unit), "delete", record_path(unit), None))
+    units = {str(change.unit): change.unit for change in releases}
+    return Changes(
+        releases=tuple(releases),
+        files=tuple(change for group in files.values() for change in sorted(group, key=lambda c: c.path)),
+        left_alone=tuple(left_alone),
+        refusals=tuple(refusals),
+        seen=MappingProxyType({name: stored.record_ids.get(unit, "") for name, unit in units.items()}),
+    )
+
+
+def policy_in_words(name: str, rollout: Rollout) -> str:
+    """A rollout policy for people: `careful (canary 1 % for 15m → 100 %)`."""
+    if isinstance(rollout, Canary):
+        steps = (f"{s.weight} %" + (f" for {format_duration(s.bake)}" if s.bake else "") for s in rollout.steps)
+        return f"{name} (canary {' → '.join(steps)})"
+    if isinstance(rollout, BlueGreen):
+        return f"{name} (blue-green, watched for {format_duration(rollout.bake)})"
+    return f"{name} ({rollout.strategy})"
+
+
+def _file_changes(wanted: Wanted, existing: Mapping[str, Entry], contents: Mapping[str, bytes]) -> Iterable[FileChange]:
+    for path, content in wanted.desired.items():
+        entry = existing.get(path)
+        if entry is None:
+            yield FileChange(owner_of(path), "create", path, content)
+        elif wanted.ids[path] != entry.id:
+            diff = _diff(path, contents.get(entry.id, b""), content)
+            yield FileChange(owner_of(path), "update", path, content, diff)
+    for path, entry in existing.items():
+        if path not in wanted.desired and _is_ours(path, contents.get(entry.id, b"")):
+            yield FileChange(owner_of(path), "delete", path, None)
+
+
+def _is_ours(path: str, content: bytes) -> bool:
+    # Files that somebody else put there carry no mark and are left alone; JSON cannot carry one.
+    return content.startswith(_MARK) or path.endswith("/terraform.tfvars.json")
+
+
+def _diff(path: str, before: bytes, after: bytes) -> str:
+    old, new = (data.decode(errors="replace").splitlines(keepends=True) for data in (before, after))
+    return "".join(unified_diff(old, new, f"a/{path}", f"b/{path}"))
+
+
+def _group(files: Iterable[FileChange]) -> dict[str, list[FileChange]]:
+    grouped: dict[str, list[FileChange]] = {}
+    for change in files:
+        grouped.setdefault(change.unit, []).append(change)
+    return grouped
+
+
+def _same_version(release: Release, model: Model) -> bool:
+    return (release.stable.version, release.stable.digest) == (model.version, model.artifact.digest)
+
+
+def _digest_moved(release: Release, model: Model) -> bool:
+    return release.stable.version == model.version and release.stable.digest != model.artifact.digest
+
+
+def _immutable(unit: UnitKey, release: Release, model: Model) -> Refusal:
+    return Refusal(
+        "immutable-version",
+        f"{unit}: version {model.version} was released with artifact {release.stable.digest[:19]}…, the spec now says "
+        f"{model.artifact.digest[:19]}…; a version never changes its artifact — give the new one a version of its own",
+    )
+
+
+def _newer(unit: UnitKey, release: Release) -> LeftAlone:
+    return LeftAlone(
+        str(unit),
+        f"last changed from spec commit {release.source.commit[:10]}, which this checkout does not contain; "
+        "merge it, or overrule it with --replace-newer",
+    )
+
+
+def _record(
+    unit: UnitKey, model: Model, release: Release | None, rendered: Rendered, now: str, source: SpecSource
+) -> Release:
+    gpu = model.serve.gpu
+    same = release is not None and _same_version(release, model)
+    stable = ReleasedVersion(
+        version=model.version,
+        digest=model.artifact.digest,
+        since=release.stable.since if release and same else now,
+        gpu_type=gpu.type if gpu else "",
+        gpus=gpu.count if gpu else 0,
+        replicas=model.serve.replicas.min,
+    )
+    previous = "" if release is None else release.previous if same else release.stable.version
+    return Release(unit, stable, rendered, source, previous)
+
+
+def _directory_trees(
+    wanted: Wanted, existing: Mapping[str, Entry], deleted: Collection[str]
+) -> dict[str, dict[str, tuple[str, str]]]:
+    """What each unit directory will hold, files of others included: relative path to (mode, blob id)."""
+    trees: dict[str, dict[str, tuple[str, str]]] = {}
+    for path, entry in existing.items():
+        if path not in deleted:
+            _put(trees, path, entry.mode, entry.id)
+    for path, blob in wanted.ids.items():
+        _put(trees, path, "100644", blob)
+    return trees
+
+
+def _put(trees: dict[str, dict[str, tuple[str, str]]], path: str, mode: str, blob: str) -> None:
+    parts = path.split("/", 4)
+    if len(parts) == 5 and parts[0] == CLUSTERS:
+        trees.setdefault("/".join(parts[:4]), {})[parts[4]] = (mode, blob)
+
+
+def _trees_of(unit: UnitKey, spec: Spec, trees: Mapping[str, Mapping[str, tuple[str, str]]]) -> Mapping[str, str]:
+    clusters = spec.environments[unit.environment].clusters
+    return MappingProxyType({name: tree_id_of(trees[unit_directory(name, unit)]) for name in clusters})
+
+
+def _release_change(unit: UnitKey, model: Model, release: Release | None, spec: Spec) -> ReleaseChange:
+    words = policy_in_words(model.rollout, spec.pipeline.rollouts[model.rollout])
+    if release is None:
+        return ReleaseChange(unit, "create", model.version, "", words)
+    return ReleaseChange(unit, "update", model.version, release.stable.version, words)
+
+
+def _record_change(unit: UnitKey, record: Release, stored: Stored) -> FileChange:
+    action: Action = "update" if unit in stored.releases else "create"
+    return FileChange(str(unit), action, record_path(unit), dump_release(record))
+
+
+def commit_units(files: Sequence[FileChange]) -> list[str]:
+    """The clusters (not units) whose files change, for the commit message."""
+    return list(dict.fromkeys(change.unit for change in files if "/" not in change.unit))

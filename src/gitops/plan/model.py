@@ -1,0 +1,178 @@
+"""The Plan: everything that would happen, as one frozen value that apply, views and CI all read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+from gitops.plan.observed import FieldChange, ResourceChange
+from gitops.values import Action, ObjectRef, UnitKey
+
+ChangeKind = Literal["release", "file", "object", "infrastructure"]
+Field = FieldChange
+ResourceLine = ResourceChange
+Reason = Literal["spec", "missing", "changed", "taken-over", "surplus"]
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What a plan was computed from. A saved plan is good only while all of it still holds."""
+
+    pipeline: str
+    head: str | None
+    """Commit of the GitOps repository; None while it has none."""
+    spec: str
+    """Digest of the spec's files."""
+    engine: str
+    """Digest of templates and engine version."""
+    world: Literal["real", "embedded"]
+    live: bool
+    """Whether clusters and infrastructure were looked at (`--offline` leaves them out)."""
+    spec_commit: str = ""
+    spec_modified: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseChange:
+    """A unit whose release changes. An `update` to the same version means that its configuration changed."""
+
+    unit: UnitKey
+    action: Action
+    version: str
+    previous: str
+    rollout: str
+    """What the policy is, in words: `careful (canary 1 % → 10 % → 50 % → 100 %)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """A file of the GitOps repository: `content` is what it becomes, None when it is deleted."""
+
+    unit: str
+    action: Action
+    path: str
+    content: bytes | None = field(repr=False)
+    diff: str = field(default="", repr=False)
+    """Unified diff for updates, empty otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectChange:
+    """A live object that apply creates, updates or deletes, and why.
+
+    reason: `spec` when this very plan changes what is desired of it, otherwise the kind of drift.
+    """
+
+    unit: str
+    cluster: str
+    environment: str
+    action: Action
+    ref: ObjectRef
+    reason: Reason
+    path: str = ""
+    """The file that holds the desired object; empty for deletions."""
+    uid: str = ""
+    fields: tuple[Field, ...] = ()
+
+    @property
+    def conflicts(self) -> tuple[str, ...]:
+        """The other field managers that claim what we set, each once."""
+        if self.reason != "taken-over":
+            return ()
+        return tuple(dict.fromkeys(change.manager for change in self.fields if change.manager))
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterInfrastructure:
+    """What Terraform would do for one cluster; `saved` is the tfplan that apply runs exactly."""
+
+    cluster: str
+    exists: bool
+    resources: tuple[ResourceLine, ...]
+    saved: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    """GPUs of one pool: what min replicas need after the plan, at its peak, and what the pool can hold.
+
+    Prices are US dollars an hour for the nodes those GPUs need; None when the pool declares no price.
+    """
+
+    cluster: str
+    pool: str
+    gpu_type: str
+    before: int
+    after: int
+    peak: int
+    capacity: int
+    hourly_before: float | None
+    hourly_after: float | None
+    hourly_peak: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeftAlone:
+    """A unit that the spec would change, but this plan does not, and why."""
+
+    unit: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A safety rule that stops apply; `flag` overrules it, where one does."""
+
+    rule: str
+    message: str
+    flag: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would happen, and from what that was computed. Apply does exactly this or refuses."""
+
+    base: Base
+    releases: tuple[ReleaseChange, ...] = ()
+    files: tuple[FileChange, ...] = ()
+    objects: tuple[ObjectChange, ...] = ()
+    infrastructure: tuple[ClusterInfrastructure, ...] = ()
+    capacity: tuple[PoolUse, ...] = ()
+    left_alone: tuple[LeftAlone, ...] = ()
+    warnings: tuple[str, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    message: str = ""
+    """The commit message; empty when no file changes."""
+    seen: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """For every unit that changes: the id of its release record at `base.head`, empty when there was none."""
+    models: int = 0
+    environments: tuple[str, ...] = ()
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is anything to do: the prompt, the exit code and CI all ask this."""
+        return bool(self.releases or self.files or self.objects or any(self.resources()))
+
+    def resources(self) -> Iterator[tuple[str, ResourceLine]]:
+        """Every infrastructure change with its cluster; reads are no changes."""
+        for cluster in self.infrastructure:
+            for line in cluster.resources:
+                if line.action != "read":
+                    yield cluster.cluster, line
+
+    def summary(self) -> dict[str, dict[str, int]]:
+        """Counts by kind of change and action; every kind and action is present."""
+        counted: Counter[tuple[str, str]] = Counter()
+        counted.update(("release", change.action) for change in self.releases)
+        counted.update(("file", change.action) for change in self.files)
+        counted.update(("object", change.action) for change in self.objects)
+        for _, line in self.resources():
+            # A replacement is one thing destroyed and one made, as Terraform itself counts it.
+            actions = ("create", "delete") if line.action == "replace" else (line.action,)
+            counted.update(("infrastructure", action) for action in actions)
+        kinds: tuple[ChangeKind, ...] = ("release", "file", "object", "infrastructure")
+        actions_: tuple[Action, ...] = ("create", "update", "delete")
+        return {kind: {action: counted[kind, action] for action in actions_} for kind in kinds}

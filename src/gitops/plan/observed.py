@@ -1,0 +1,77 @@
+"""What the world told us, as plain values: the input of every comparison."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gitops.values import ObjectRef
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a Git tree: `kind` is blob, tree or commit (a submodule); `id` the object's id."""
+
+    mode: str
+    kind: str
+    id: str
+
+
+DriftKind = Literal["missing", "changed", "taken-over", "surplus"]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """A field that differs. `manager` is who else set it, when someone did; values of secrets are masked."""
+
+    path: str
+    before: object
+    after: object
+    manager: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How one live object differs from what is desired. An object without difference has no Difference.
+
+    missing: it is desired and not there. changed: fields differ and no one else claims them. taken-over: another
+    field manager claims fields that we set (each FieldChange names it). surplus: ours, but no longer desired.
+    """
+
+    ref: ObjectRef
+    kind: DriftKind
+    fields: tuple[FieldChange, ...] = ()
+    uid: str = ""
+    unit: str = ""
+    """`environment/model` from the live labels, for surplus objects; empty elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether an object does its work, in words. `failed` means that waiting will not help."""
+
+    ready: bool
+    message: str
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceChange:
+    """What the infrastructure plan does to one resource. `attributes` names what changes, never secret values."""
+
+    address: str
+    action: Literal["create", "update", "delete", "replace", "read"]
+    drifted: bool = False
+    attributes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InfrastructurePlan:
+    """A saved infrastructure plan: applying it does exactly `changes`."""
+
+    changes: tuple[ResourceChange, ...]
+    exists: bool
+    """The cluster itself is there already."""
+    saved: bytes
+    """What `apply` takes; for Terraform the tfplan file."""
+    drift: tuple[ResourceChange, ...] = ()

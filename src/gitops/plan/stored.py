@@ -1,0 +1,78 @@
+"""What the GitOps repository holds at one commit, as far as a plan needs it, and which units that leaves stale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from gitops.plan.observed import Entry
+from gitops.render.renderer import Renderer
+from gitops.rollout.release import Release
+from gitops.spec.resolved import Spec
+from gitops.values import UnitKey
+
+CLUSTERS = "clusters"
+RELEASES = "releases"
+TERRAFORM = "terraform"
+
+
+def unit_directory(cluster: str, unit: UnitKey) -> str:
+    """Where a unit's manifests for one cluster lie."""
+    return f"{CLUSTERS}/{cluster}/{unit.environment}/{unit.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The repository at `head`, without the contents of manifests.
+
+    `directories` maps every `clusters/<cluster>/<environment>/<name>` to its tree id; `loose` are the blobs that
+    lie directly in `clusters/<cluster>/<environment>/` and everything below `terraform/`.
+    """
+
+    head: str | None
+    releases: Mapping[UnitKey, Release] = field(default_factory=lambda: MappingProxyType({}))
+    record_ids: Mapping[UnitKey, str] = field(default_factory=lambda: MappingProxyType({}))
+    directories: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    loose: Mapping[str, Entry] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def stale_units(spec: Spec, renderer: Renderer, stored: Stored) -> list[UnitKey]:
+    """Units whose files may have to change: the inputs differ, or the files are not those that we rendered."""
+    return [unit for unit in spec.models if not _is_fresh(unit, spec, renderer, stored)]
+
+
+def _is_fresh(unit: UnitKey, spec: Spec, renderer: Renderer, stored: Stored) -> bool:
+    release = stored.releases.get(unit)
+    if release is None or release.rendered.inputs != renderer.inputs(unit):
+        return False
+    trees = release.rendered.trees
+    clusters = spec.environments[unit.environment].clusters
+    return len(trees) == len(clusters) and all(
+        trees.get(cluster) == stored.directories.get(unit_directory(cluster, unit), "") for cluster in clusters
+    )
+
+
+def undesired_directories(spec: Spec, stored: Stored) -> list[str]:
+    """Directories of the repository that belong to no unit of the spec (any more)."""
+    desired = {
+        unit_directory(cluster, unit)
+        for unit in spec.models
+        for cluster in spec.environments[unit.environment].clusters
+    }
+    return [directory for directory in stored.directories if directory not in desired]
+
+
+def gone_units(spec: Spec, stored: Stored) -> Iterator[UnitKey]:
+    """Units that have a release record but are not in the spec."""
+    return (unit for unit in stored.releases if unit not in spec.models)
+
+
+def owner_of(path: str) -> str:
+    """The unit that a path of the repository belongs to: `environment/model`, or a cluster's name."""
+    parts = path.split("/")
+    if parts[0] == RELEASES and len(parts) == 3:
+        return f"{parts[1]}/{parts[2].removesuffix('.yaml')}"
+    if parts[0] == CLUSTERS and len(parts) > 4:
+        return f"{parts[2]}/{parts[3]}"
+    return parts[1] if len(parts) > 1 else ""

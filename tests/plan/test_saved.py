@@ -1,0 +1,86 @@
+"""A saved plan is the very same plan again, or it is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gitops.errors import GitopsError
+from gitops.plan.model import FileChange, Plan
+from gitops.plan.saved import dump_plan, load_plan
+from gitops.view.plan_json import plan_json
+from tests.plan.strategies import patient, plans
+from tests.view.plans import bump, drift, large
+
+
+@patient
+@given(plans)
+def test_round_trip(plan: Plan) -> None:
+    data = dump_plan(plan)
+    loaded = load_plan(data, "plan.json")
+    assert loaded == plan
+    assert dump_plan(loaded) == data
+
+
+def test_contents_that_are_not_text() -> None:
+    files = tuple(
+        FileChange("", "create", f"{i}", data) for i, data in enumerate([b"", b"\xff\xfe", b"\xef\xbb\xbfa", b"\r\n"])
+    )
+    plan = dataclasses.replace(bump(), files=files)
+    assert load_plan(dump_plan(plan), "plan.json").files == files
+
+
+def test_a_large_plan() -> None:
+    plan = large()
+    assert load_plan(dump_plan(plan), "plan.json") == plan
+
+
+@patient
+@given(st.data())
+def test_cut_or_edited_is_refused(data: st.DataObject) -> None:
+    saved = dump_plan(drift())
+    if data.draw(st.booleans()):
+        broken = saved[: data.draw(st.integers(0, len(saved) - 2))]
+    else:
+        at = data.draw(st.integers(0, len(saved) - 2))
+        byte = data.draw(st.integers(0x21, 0x7E).filter(lambda byte: byte != saved[at]))
+        broken = saved[:at] + bytes([byte]) + saved[at + 1 :]
+    with pytest.raises(GitopsError) as caught:
+        load_plan(broken, "plan.json")
+    assert caught.value.where == "plan.json"
+    assert "gitops plan --out" in caught.value.hint
+
+
+def test_reformatting_does_not_matter() -> None:
+    pretty = orjson.dumps(orjson.loads(dump_plan(drift())), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
+    assert load_plan(pretty, "plan.json") == drift()
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"", "no JSON"),
+        (b"[1]", "no saved plan"),
+        (b"{}", "schema gitops/plan/v1, it says None"),
+        (b'{"schema":"gitops/plan/v2"}', "it says 'gitops/plan/v2'"),
+        (plan_json(bump()), "printed for reading"),
+    ],
+)
+def test_other_files_are_refused(data: bytes, what: str) -> None:
+    with pytest.raises(GitopsError, match=what):
+        load_plan(data, "plan.json")
+
+
+def test_fields_of_another_version_are_refused() -> None:
+    from gitops.plan import saved
+
+    document = orjson.loads(dump_plan(bump()))
+    document["saved"]["base"]["added_later"] = 1
+    del document["digest"]
+    document["digest"] = saved._digest(document)
+    with pytest.raises(GitopsError, match="another version"):
+        load_plan(orjson.dumps(document), "plan.json")
