@@ -1,0 +1,1 @@
+"""Pure: plans, boards and histories as text, Markdown and JSON."""

@@ -1,0 +1,173 @@
+"""`gitops plan` on a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+
+from gitops.plan.model import ClusterInfrastructure, FileChange, ObjectChange, Plan, PoolUse
+from gitops.view import wording
+from gitops.view.terminal import Colour, Line, paint, table
+from gitops.view.wording import SYMBOLS, count, grouped, tally, unit_name
+
+RESOURCES_SHOWN = 60
+"""Infrastructure lines of one cluster before the rest is only counted."""
+
+_COLOURS: dict[str, Colour] = {"create": "green", "update": "yellow", "delete": "red", "replace": "red"}
+
+
+def plan_text(plan: Plan, *, width: int = 100, color: bool = False, diffs: bool = False, full: bool = False) -> str:
+    """The whole plan for a person, ending with one line that sums it up.
+
+    `diffs` adds the unified diffs of files, `full` lists every infrastructure change of a large cluster. Text
+    that users control cannot drive the terminal.
+    """
+    sections = (
+        _releases(plan),
+        _objects(plan.objects, width),
+        _infrastructure(plan.infrastructure, full),
+        _files(plan.files, diffs),
+        _capacity(plan.capacity),
+        _left_alone(plan, width),
+        _warnings(plan.warnings, width),
+        _refused(plan, width),
+    )
+    lines = list(_header(plan, width))
+    for section in map(list, sections):
+        if section:
+            lines += [Line(), *section]
+    lines += [Line(), Line(wording.verdict(plan), "bold")]
+    return paint(lines, color=color)
+
+
+def _header(plan: Plan, width: int) -> Iterator[Line]:
+    yield from _wrapped(wording.title(plan), width, "bold", indent="")
+    yield Line(f"  {wording.based_on(plan.base)}")
+    for caveat in wording.caveats(plan.base):
+        yield Line(f"  {caveat}", "yellow")
+
+
+def _releases(plan: Plan) -> Iterator[Line]:
+    if not plan.releases:
+        return
+    yield Line(f"Releases: {tally(change.action for change in plan.releases)}", "bold")
+    if any(change.action != "delete" for change in plan.releases):
+        yield Line(f"  {wording.AT_ONCE}")
+    rows = [
+        (f"  {SYMBOLS[change.action]} {change.unit}", wording.version_words(change), change.rollout)
+        for change in plan.releases
+    ]
+    for change, text in zip(plan.releases, table(rows), strict=True):
+        yield Line(text, _COLOURS[change.action])
+
+
+def _objects(objects: Sequence[ObjectChange], width: int) -> Iterator[Line]:
+    if not objects:
+        return
+    yield Line(f"Objects: {tally(change.action for change in objects)}", "bold")
+    places = grouped((f"{change.environment or '(shared)'} on {change.cluster}", change) for change in objects)
+    for place, changes in places.items():
+        yield Line(f"  {place}", "bold")
+        several = len({change.ref.namespace for change in changes} - {""}) > 1
+        for unit, own in grouped((change.unit, change) for change in changes).items():
+            yield Line(f"    {unit.partition('/')[2] or unit_name(unit)}")
+            for change in own:
+                yield from _object(change, width, namespace=several)
+
+
+def _object(change: ObjectChange, width: int, *, namespace: bool) -> Iterator[Line]:
+    colour = _COLOURS[change.action]
+    yield Line(f"      {wording.object_words(change, namespace=namespace)}", colour)
+    for field in change.fields:
+        yield Line(f"          {wording.field_words(field, width - 10)}", colour)
+
+
+def _infrastructure(clusters: Sequence[ClusterInfrastructure], full: bool) -> Iterator[Line]:
+    heading = [Line("Infrastructure", "bold")]
+    for cluster in clusters:
+        changes = [line for line in cluster.resources if line.action != "read"]
+        if not changes:
+            continue
+        yield from heading
+        heading = []
+        yield Line(f"  {wording.infrastructure_words(cluster, changes)}", "bold")
+        shown = changes if full else changes[:RESOURCES_SHOWN]
+        for line in shown:
+            yield Line(f"    {wording.resource_words(line)}", _COLOURS[line.action])
+        if len(changes) > len(shown):
+            yield Line(f"    … and {len(changes) - len(shown):,} more (--full lists them)")
+
+
+def _files(files: Sequence[FileChange], diffs: bool) -> Iterator[Line]:
+    if not files:
+        return
+    yield Line(f"Files: {tally(change.action for change in files)}", "bold")
+    units = grouped((change.unit, change) for change in files)
+    rows = [(f"  {unit_name(unit)}", tally(change.action for change in own)) for unit, own in units.items()]
+    yield from map(Line, table(rows))
+    if diffs:
+        for change in files:
+            yield from _diff(change)
+
+
+def _diff(change: FileChange) -> Iterator[Line]:
+    yield Line()
+    yield Line(f"  {SYMBOLS[change.action]} {change.path}", _COLOURS[change.action])
+    for text in change.diff.removesuffix("\n").split("\n") if change.diff else ():
+        colour: Colour = {"+": "green", "-": "red"}.get(text[:1], "")  # type: ignore[assignment]
+        yield Line(f"    {text}", colour)
+
+
+def _capacity(capacity: Sequence[PoolUse]) -> Iterator[Line]:
+    if not capacity:
+        return
+    yield Line("GPUs and cost", "bold")
+    head = ("  pool", "GPU", "GPUs now", "after", "peak", "limit", "$/h now", "after", "peak", "")
+    rows = [head, *map(_pool, capacity)]
+    colours: list[Colour] = ["", *(("red" if use.peak > use.capacity else "") for use in capacity)]
+    for text, colour in zip(table(rows, right=frozenset(range(2, 9))), colours, strict=True):
+        yield Line(text, colour)
+    yield Line(f"  {wording.total_cost(capacity)}")
+    for sentence in wording.shortages(capacity):
+        yield Line(f"  ! {sentence}", "red")
+
+
+def _pool(use: PoolUse) -> tuple[str, ...]:
+    gpus = (str(number) for number in (use.before, use.after, use.peak, use.capacity))
+    prices = (wording.price(hourly) for hourly in (use.hourly_before, use.hourly_after, use.hourly_peak))
+    mark = "!" if use.peak > use.capacity else ""
+    return (f"  {use.cluster}/{use.pool}", use.gpu_type, *gpus, *prices, mark)
+
+
+def _left_alone(plan: Plan, width: int) -> Iterator[Line]:
+    if plan.left_alone:
+        yield Line(f"Left alone: {count(len(plan.left_alone), 'unit')}", "bold")
+    for item in plan.left_alone:
+        yield from _wrapped(f"{unit_name(item.unit)}: {item.reason}", width)
+
+
+def _warnings(warnings: Iterable[str], width: int) -> Iterator[Line]:
+    for i, warning in enumerate(warnings):
+        if i == 0:
+            yield Line("Warnings", "bold")
+        yield from _wrapped(warning, width, "yellow")
+
+
+def _refused(plan: Plan, width: int) -> Iterator[Line]:
+    if plan.refusals:
+        yield Line("Refused: apply will not run this plan", "bold")
+    for item in plan.refusals:
+        flag = f" (overrule with {item.flag})" if item.flag else ""
+        yield from _wrapped(f"{item.rule}: {item.message}{flag}", width, "red")
+
+
+def _wrapped(text: str, width: int, colour: Colour = "", *, indent: str = "  ") -> Iterator[Line]:
+    lines = textwrap.wrap(
+        text,
+        max(width, 40),
+        initial_indent=indent,
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return (Line(line, colour) for line in lines)
