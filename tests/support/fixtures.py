@@ -1,0 +1,61 @@
+"""Fixtures for tests against real servers. A missing server is an error in CI and elsewhere a skip."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from urllib.error import HTTPError
+
+import pytest
+
+from tests.support.binaries import Binaries, Unavailable, binaries
+from tests.support.controlplane import ControlPlane, Node
+from tests.support.faultproxy import FaultProxy
+
+__all__ = ["control_plane", "control_plane_binaries", "fault_proxy", "namespace"]
+
+NODES = (Node("gpu-0"), Node("gpu-1"), Node("cpu-0", gpus=0))
+
+
+@pytest.fixture(scope="session")
+def control_plane_binaries() -> Binaries:
+    """The binaries of a Kubernetes control plane, built if need be."""
+    try:
+        return binaries()
+    except Unavailable as missing:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def control_plane(
+    control_plane_binaries: Binaries, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ControlPlane]:
+    """A running Kubernetes with two nodes of 8 H100 each, one node without GPUs, and the CRDs installed.
+
+    One per session (per worker under xdist): keep to your own namespace.
+    """
+    with ControlPlane.start(tmp_path_factory.mktemp("controlplane"), nodes=NODES) as plane:
+        plane.install_crds()
+        yield plane
+
+
+@pytest.fixture
+def namespace(control_plane: ControlPlane) -> Iterator[str]:
+    """A new namespace, deleted after the test (without waiting for its end)."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    control_plane.request("POST", "/api/v1/namespaces", manifest)
+    yield name
+    try:
+        control_plane.request("DELETE", f"/api/v1/namespaces/{name}")
+    except HTTPError as error:
+        if error.code not in (404, 409):
+            raise
+
+
+@pytest.fixture
+def fault_proxy(control_plane: ControlPlane) -> Iterator[FaultProxy]:
+    """A proxy to the control plane that fails on demand."""
+    with FaultProxy.start(control_plane) as proxy:
+        yield proxy
