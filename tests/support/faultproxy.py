@@ -378,6 +378,9 @@ class _Handler(BaseHTTPRequestHandler):
 def _chunks(answer: http.client.HTTPResponse) -> Iterator[bytes]:
     while chunk := answer.read1(1 << 16):
         yield chunk
+    # Some versions of Python leave an answer with a length open after its last byte, and then the next request
+    # on a kept connection fails.
+    answer.close()
 
 
 def _without_hops(headers: Message) -> dict[str, str]:

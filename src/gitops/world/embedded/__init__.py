@@ -1,0 +1,1 @@
+"""The world for a newcomer who has nothing but Python and Git."""

@@ -1,0 +1,99 @@
+"""Whether an object does its work, judged from its status as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from gitops.world.ports import Readiness
+
+MISSING = Readiness(False, "does not exist yet")
+_EXISTS = Readiness(True, "exists")
+_WAITING_IS_FINE = frozenset({"ContainerCreating", "PodInitializing"})
+
+
+def readiness_of(live: Mapping[str, Any], pods: Sequence[Mapping[str, Any]] = ()) -> Readiness:
+    """Judge one live object; `pods` are those of a Deployment that is not ready, to say why."""
+    if live["metadata"].get("deletionTimestamp"):
+        return Readiness(False, "is being deleted")
+    if live["kind"] == "Deployment":
+        return _deployment(live, pods)
+    if live["kind"] == "Namespace":
+        phase = live.get("status", {}).get("phase", "Active")
+        return Readiness(phase == "Active", f"is {phase}")
+    if live["kind"] == "HTTPRoute":
+        return _route(live)
+    return _EXISTS
+
+
+def _deployment(live: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Readiness:
+    """By kubectl's rules (polymorphichelpers/rollout_status.go), plus availability of every replica."""
+    status, spec = live.get("status", {}), live["spec"]
+    wanted = spec.get("replicas", 1)
+    if status.get("observedGeneration", 0) < live["metadata"].get("generation", 0):
+        return Readiness(False, "waits for the deployment controller")
+    updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
+    total = status.get("replicas", 0)
+    if updated >= wanted and total <= updated and available >= wanted:
+        return Readiness(True, f"{available} of {wanted} replicas available")
+    if updated < wanted:
+        message = f"{updated} of {wanted} replicas updated, {available} available"
+    elif total > updated:
+        message = f"{total - updated} old replicas still run"
+    else:
+        message = f"{available} of {wanted} replicas available"
+    reason = most_telling(pods)
+    if reason:
+        message = f"{message}: {reason}"
+    progressing = _condition(status.get("conditions", ()), "Progressing")
+    # The condition stays until all is well: pods that found room meanwhile and load their model are no failure.
+    failed = bool(reason) and progressing.get("reason") == "ProgressDeadlineExceeded"
+    return Readiness(False, f"{message} (progress deadline exceeded)" if failed else message, failed)
+
+
+def _route(live: Mapping[str, Any]) -> Readiness:
+    """Every parent must accept the route. Without any status no controller has an opinion: taken as ready."""
+    for parent in live.get("status", {}).get("parents", ()):
+        accepted = _condition(parent.get("conditions", ()), "Accepted")
+        if accepted.get("status") != "True":
+            gateway = parent.get("parentRef", {}).get("name", "")
+            reason = accepted.get("message") or accepted.get("reason") or "no answer yet"
+            return Readiness(False, f"gateway {gateway} does not accept it: {reason}")
+    return _EXISTS
+
+
+def most_telling(pods: Sequence[Mapping[str, Any]]) -> str:
+    """The one sentence about these pods that explains best why they are not ready; empty if there is none.
+
+    A crash says more than a failed image pull, and that more than a pod without a node.
+    """
+    found = [reason for pod in pods if not pod["metadata"].get("deletionTimestamp") for reason in _reasons(pod)]
+    return min(found)[1] if found else ""
+
+
+def _reasons(pod: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+    status, name = pod.get("status", {}), pod["metadata"]["name"]
+    for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
+        yield from _container_reasons(name, container)
+    scheduled = _condition(status.get("conditions", ()), "PodScheduled")
+    if scheduled.get("status") == "False":
+        yield 3, f"{scheduled.get('reason', 'Unschedulable')}: {scheduled.get('message', '')}".removesuffix(": ")
+
+
+def _container_reasons(pod: str, container: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+    where = f"container {container['name']} of pod {pod}"
+    waiting = container.get("state", {}).get("waiting", {})
+    ended = container.get("lastState", {}).get("terminated") or container.get("state", {}).get("terminated") or {}
+    reason = waiting.get("reason", "")
+    if ended.get("reason") == "OOMKilled":
+        yield 0, f"{where} was killed for exceeding its memory limit (OOMKilled)"
+    elif reason in ("ImagePullBackOff", "ErrImagePull", "InvalidImageName"):
+        detail = waiting.get("message", "")
+        yield 2, f"{where}: {reason}{f': {detail}' if detail else ''}"
+    elif reason and reason not in _WAITING_IS_FINE:
+        code = f", exit code {ended['exitCode']}" if "exitCode" in ended else ""
+        yield 1, f"{where}: {reason}{code}"
+
+
+def _condition(conditions: Sequence[Mapping[str, Any]], kind: str) -> Mapping[str, Any]:
+    return next((condition for condition in conditions if condition.get("type") == kind), {})
