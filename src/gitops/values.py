@@ -14,6 +14,8 @@ Manifest = Mapping[str, Any]
 
 API_GROUP = "gitops"
 LABEL_PIPELINE = f"{API_GROUP}/pipeline"
+LABEL_CLUSTER = f"{API_GROUP}/cluster"
+"""Two names for one cluster never delete each other's objects: each looks at its own only."""
 LABEL_ENVIRONMENT = f"{API_GROUP}/environment"
 LABEL_MODEL = f"{API_GROUP}/model"
 LABEL_VERSION = f"{API_GROUP}/version"

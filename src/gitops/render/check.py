@@ -10,6 +10,7 @@ from typing import Any
 from gitops.errors import GitopsError
 from gitops.render.pod_security import violations
 from gitops.values import (
+    LABEL_CLUSTER,
     LABEL_ENVIRONMENT,
     LABEL_MODEL,
     LABEL_PIPELINE,
@@ -127,7 +128,7 @@ def _path_problems(path: str, kind: str, labels: object) -> Iterator[str]:
         if not isinstance(value, str) or not _valid(_LABEL_VALUE, value):
             yield f"{value!r} is not a valid value of the label {key}"
     # The first environment on a cluster keeps a shared namespace, so its label may name another one.
-    expected = dict(zip((LABEL_ENVIRONMENT, LABEL_MODEL, LABEL_VERSION), parts[2:-1], strict=False))
+    expected = dict(zip((LABEL_CLUSTER, LABEL_ENVIRONMENT, LABEL_MODEL, LABEL_VERSION), parts[1:-1], strict=False))
     for key, value in expected.items():
         if labels.get(key) != value:
             yield f"the label {key} is {labels.get(key)!r}, its directory says {value!r}"

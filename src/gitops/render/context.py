@@ -17,6 +17,7 @@ from gitops.spec.placement import choose_pool, pools
 from gitops.spec.resolved import Spec
 from gitops.values import (
     API_GROUP,
+    LABEL_CLUSTER,
     LABEL_ENVIRONMENT,
     LABEL_MODEL,
     LABEL_PIPELINE,
@@ -86,22 +87,22 @@ def model_context(name: str, model: Model) -> Context:
 
 def unit_context(spec: Spec, unit: UnitKey, shared: Context, model: Model, facts: Context) -> Context:
     """The context of one unit: `shared` from `environment_context`, `facts` from `model_context`."""
-    labels = {**facts["model_labels"], **shared["labels"], LABEL_MODEL: unit.model}
-    version_labels = {**labels, "app.kubernetes.io/version": model.version, LABEL_VERSION: model.version}
     return {
         **shared,
         **facts,
-        "labels": Block(labels),
-        "version_labels": Block(version_labels),
+        "unit_labels": {**facts["model_labels"], **shared["labels"], LABEL_MODEL: unit.model},
         "routed": shared["gateway"] is not None and model.route is not None,
         "load_query": _load_query(spec, unit, model),
     }
 
 
-def cluster_context(cluster: Cluster, model: Model) -> Context:
+def cluster_context(name: str, cluster: Cluster, model: Model, unit_labels: Mapping[str, str]) -> Context:
     """What differs between the clusters of an environment."""
     pool = choose_pool(model.serve, pools(cluster))
+    labels = {**unit_labels, LABEL_CLUSTER: name}
     return {
+        "labels": Block(labels),
+        "version_labels": Block({**labels, "app.kubernetes.io/version": model.version, LABEL_VERSION: model.version}),
         "aws": isinstance(cluster, AwsCluster),
         "node_selector": dict(sorted(pool.selector.items())) if pool else {},
     }

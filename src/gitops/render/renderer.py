@@ -23,7 +23,7 @@ from gitops.spec.environment import AwsCluster
 from gitops.spec.pipeline import Model
 from gitops.spec.placement import pools
 from gitops.spec.resolved import Spec
-from gitops.values import UnitKey, workload_name
+from gitops.values import LABEL_CLUSTER, UnitKey, workload_name
 
 HEADER = "# Rendered by gitops; edits here are overwritten. Change pipeline.yaml or environments/ instead.\n"
 """The first line of every file that we render and that can hold a comment: how we know our own."""
@@ -133,8 +133,9 @@ class Renderer:
         for cluster in self._clusters(environment):
             if self._owns_namespace(cluster, environment):
                 directory = cluster_directory(cluster, environment)
+                here = {**context, "labels": {**context["labels"], LABEL_CLUSTER: cluster}}
                 for file in _ENVIRONMENT_FILES:
-                    text = self._render(f"kubernetes/environment/{file}.j2", context)
+                    text = self._render(f"kubernetes/environment/{file}.j2", here)
                     files[f"{directory}/{file}"] = text
         return files
 
@@ -160,7 +161,7 @@ class Renderer:
         ]
         files = {}
         for cluster in self._clusters(unit.environment):
-            context.update(cluster_context(self._spec.clusters[cluster], model))
+            context.update(cluster_context(cluster, self._spec.clusters[cluster], model, context["unit_labels"]))
             directory = unit_directory(cluster, unit)
             for path, template, needed in _MODEL_FILES:
                 if needed(context):
