@@ -28,9 +28,7 @@ def control_plane_binaries() -> Binaries:
 
 
 @pytest.fixture(scope="session")
-def control_plane(
-    control_plane_binaries: Binaries, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ControlPlane]:
+def control_plane(control_plane_binaries: Binaries, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A running Kubernetes with two nodes of 8 H100 each, one node without GPUs, and the CRDs installed.
 
     One per session (per worker under xdist): keep to your own namespace.

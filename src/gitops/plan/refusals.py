@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gitops.plan.model import ObjectChange, Plan, Refusal
-from gitops.plan.stored import Stored
+from gitops.plan.stored import Stored, departed_clusters
+from gitops.spec.resolved import Spec
+from gitops.values import LABEL_PIPELINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,26 @@ def refusals(plan: Plan, stored: Stored, allowed: Allowances) -> Iterator[Refusa
         yield from _destruction(plan)
     if not allowed.conflicts:
         yield from _conflicts(plan.objects)
+
+
+def departures(spec: Spec, stored: Stored) -> tuple[list[Refusal], list[str]]:
+    """Refusals and warnings about clusters that left the spec."""
+    refused, warnings = [], []
+    for name, kept in departed_clusters(spec, stored):
+        if kept:
+            refused.append(
+                Refusal(
+                    "cluster-left",
+                    f"cluster {name} is no longer in the spec, but Terraform still keeps it; put it back, or run "
+                    f"`terraform destroy` in terraform/{name} of the GitOps repository and remove that directory there",
+                )
+            )
+        else:
+            warnings.append(
+                f"cluster {name} is no longer in the spec: its files go, and what runs there stays "
+                f"(kubectl delete all,configmap,networkpolicy -A -l {LABEL_PIPELINE}={spec.pipeline.name})"
+            )
+    return refused, warnings
 
 
 def _deletions(plan: Plan, stored: Stored) -> Iterator[Refusal]:

@@ -63,6 +63,16 @@ def undesired_directories(spec: Spec, stored: Stored) -> list[str]:
     return [directory for directory in stored.directories if directory not in desired]
 
 
+def departed_clusters(spec: Spec, stored: Stored) -> Iterator[tuple[str, bool]]:
+    """Clusters that the repository has files for and the spec does not name, and whether Terraform keeps them."""
+    parts = [path.split("/") for path in (*stored.directories, *stored.loose)]
+    named = dict.fromkeys(part[1] for part in parts if part[0] == CLUSTERS)
+    kept = {part[1] for part in parts if part[0] == TERRAFORM and part[1] != "modules" and len(part) > 2}
+    for name in (*named, *(kept - named.keys())):
+        if name not in spec.clusters:
+            yield name, name in kept
+
+
 def gone_units(spec: Spec, stored: Stored) -> Iterator[UnitKey]:
     """Units that have a release record but are not in the spec."""
     return (unit for unit in stored.releases if unit not in spec.models)

@@ -28,7 +28,8 @@ class SpecModel(BaseModel):
         validate_by_alias=True,
         validate_by_name=False,
         serialize_by_alias=True,
-        use_attribute_docstrings=True,
+        # Only the outermost models are ever asked to validate; every other would be compiled for nothing.
+        defer_build=True,
     )
 
 

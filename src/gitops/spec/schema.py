@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+from functools import cache
+from itertools import pairwise
 from typing import Any
 
+from gitops.spec import environment, pipeline
 from gitops.spec.environment import Environment
+from gitops.spec.fields import SpecModel
 from gitops.spec.pipeline import Model, Pipeline
 
 _DIALECT = "http://json-schema.org/draft-07/schema#"
@@ -14,18 +20,47 @@ Schema = dict[str, Any]
 
 def pipeline_schema() -> Schema:
     """The schema of `pipeline.yaml`."""
-    return _finished(Pipeline.model_json_schema(), "gitops pipeline.yaml")
+    return _finished(_described(Pipeline), "gitops pipeline.yaml")
 
 
 def environment_schema() -> Schema:
     """The schema of a file in `environments/`; its models may say any part of a model, and null removes a key."""
-    schema = Environment.model_json_schema()
+    schema = _described(Environment)
     schema.setdefault("$defs", {}).update(_partial_model())
     properties = schema["properties"]["models"]
     for keyword in ("additionalProperties", "patternProperties"):
         if keyword in properties:
             properties[keyword] = _over_values(properties[keyword], keyword)
     return _finished(schema, "gitops environment")
+
+
+def _described(model: type[SpecModel]) -> Schema:
+    """The model's schema, with the docstring below each field as its description.
+
+    Pydantic could collect them itself, but would read its own source for that at every start of every command.
+    """
+    schema: Schema = model.model_json_schema()
+    for name, definition in {**schema.get("$defs", {}), model.__name__: schema}.items():
+        owner = getattr(pipeline, name, None) or getattr(environment, name)
+        for key, field in owner.model_fields.items():
+            text = next((text for base in owner.__mro__ if (text := _docstrings().get((base.__name__, key)))), "")
+            if text:
+                definition["properties"][field.alias]["description"] = text
+    return schema
+
+
+@cache
+def _docstrings() -> dict[tuple[str, str], str]:
+    """What stands below the fields of the spec's classes, by class and field."""
+    found = {}
+    for module in (pipeline, environment):
+        for node in ast.parse(inspect.getsource(module)).body:
+            for field, text in pairwise(node.body if isinstance(node, ast.ClassDef) else ()):
+                match field, text:
+                    case ast.AnnAssign(target=ast.Name(key)), ast.Expr(ast.Constant(str(words))):
+                        assert isinstance(node, ast.ClassDef)
+                        found[node.name, key] = inspect.cleandoc(words)
+    return found
 
 
 def _over_values(value: Schema, keyword: str) -> Schema:
@@ -35,7 +70,7 @@ def _over_values(value: Schema, keyword: str) -> Schema:
 
 def _partial_model() -> Schema:
     """Definitions of Model and of all that it holds, with nothing required: `Model` becomes `ChangedModel`."""
-    whole = Model.model_json_schema(ref_template="#/$defs/{model}")
+    whole = _described(Model)
     definitions: Schema = whole.pop("$defs")
     partial = {f"{_PARTIAL}{name}": _relaxed(schema) for name, schema in definitions.items()}
     return {**definitions, **partial, f"{_PARTIAL}Model": _relaxed(whole)}

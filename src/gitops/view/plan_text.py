@@ -128,8 +128,6 @@ def _capacity(capacity: Sequence[PoolUse]) -> Iterator[Line]:
     for text, colour in zip(table(rows, right=frozenset(range(2, 9))), colours, strict=True):
         yield Line(text, colour)
     yield Line(f"  {wording.total_cost(capacity)}")
-    for sentence in wording.shortages(capacity):
-        yield Line(f"  ! {sentence}", "red")
 
 
 def _pool(use: PoolUse) -> tuple[str, ...]:

@@ -26,9 +26,7 @@ def board_rows(spec: Spec, stored: Stored, states: States) -> list[BoardRow]:
     ]
 
 
-def _cell(
-    unit: UnitKey, spec: Spec, stored: Stored, live: Mapping[UnitKey, Sequence[tuple[str, Readiness]]]
-) -> Cell:
+def _cell(unit: UnitKey, spec: Spec, stored: Stored, live: Mapping[UnitKey, Sequence[tuple[str, Readiness]]]) -> Cell:
     release, model, states = stored.releases.get(unit), spec.models.get(unit), live.get(unit, ())
     unready = [f"{cluster}: {state.message}" for cluster, state in states if not state.ready]
     return Cell(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TypeVar
 
 import orjson
@@ -130,16 +130,6 @@ def infrastructure_words(cluster: ClusterInfrastructure, changes: list[ResourceL
 def price(hourly: float | None) -> str:
     """US dollars an hour."""
     return "unknown" if hourly is None else f"{hourly:,.2f}"
-
-
-def shortages(capacity: Iterable[PoolUse]) -> Iterator[str]:
-    """A sentence for each pool whose peak is more than it can hold."""
-    for use in capacity:
-        if use.peak > use.capacity:
-            yield (
-                f"{use.cluster}/{use.pool}: the peak needs {use.peak} {use.gpu_type} GPUs, "
-                f"the pool ends at {use.capacity}; the last pods would wait"
-            )
 
 
 def total_cost(capacity: Iterable[PoolUse]) -> str:

@@ -15,6 +15,7 @@ from gitops.world.git import Git
 from gitops.world.ports import Entry
 
 _FILE_MODE = "100644"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _REFUSED_NAMES = re.compile(r"\.git|git~\d+", re.IGNORECASE)
 
 
@@ -31,13 +32,17 @@ Files = Mapping[str, bytes | None]
 
 def check_paths(changes: Files) -> None:
     """Raise ValueError unless each path is a plain file's path inside a repository, and none lies below another."""
+    good: set[str] = set()
     for path in changes:
-        if not path or any(ord(letter) < 32 or ord(letter) == 127 for letter in path):
+        if not path or _CONTROL.search(path):
             raise ValueError(f"not a path for a repository: {path!r}")
         for part in path.split("/"):
+            if part in good:
+                continue
             # Some file systems drop trailing dots and spaces, so those would be .git after a checkout.
             if part in ("", ".", "..") or _REFUSED_NAMES.fullmatch(part.split(":")[0].rstrip(". ")):
                 raise ValueError(f"not a path for a repository: {path!r}")
+            good.add(part)
     written = {path for path, content in changes.items() if content is not None}
     for path in written:
         if any(parent in written for parent in _parents(path)):

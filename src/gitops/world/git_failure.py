@@ -89,7 +89,7 @@ _DAMAGE = re.compile(
     r"|packfile .* (is|cannot|does|claims)"
     r"|index file .* (is too small|corrupt)|bad (numeric|config)|invalid object|inflate|unpack .* header"
     r"|did not receive expected object|(did not|failed to) (send|traverse|find) .*(objects|parents)|broken (ref|link)"
-    r"|unable to parse (object|commit)|unresolved deltas|not a commit|unable to read tree",
+    r"|unable to parse (object|commit)|unresolved deltas|not a commit|not a tree object|unable to read tree",
     re.IGNORECASE,
 )
 
@@ -131,7 +131,10 @@ def explain(command: str, stderr: str, where: str) -> GitopsError:
     last = _last_line(text) or "no message"
     if _DAMAGE.search(text):
         return Damaged(f"the repository is damaged or incomplete ({last})", where=where, hint="git fsck says more")
-    return GitopsError(f"git {command} failed: {last}", where=where)
+    if re.search(r"could not read from remote repository|gitfile", text, re.IGNORECASE):
+        hint = "check repository.url, and that it may be read from here"
+        return GitopsError(f"there is no repository that can be read ({last})", where=where, hint=hint)
+    return GitopsError(f"git {command} failed: {last}", where=where, hint="check this path or URL, then run again")
 
 
 def _declined(text: str) -> str:

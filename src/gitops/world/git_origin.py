@@ -93,20 +93,8 @@ class LocalOrigin:
     def head(self) -> str | None:
         if not self.exists():
             return None
-        ref = f"refs/heads/{self._branch}"
-        tip = self._resolved(ref)
-        # Git calls a damaged ref absent, and then everything would seem to be new. Twice, for it may just be made.
-        if not tip and (self._path / ref).is_file() and not (tip := self._resolved(ref)):
-            raise Damaged(
-                f"the branch {self._branch} is damaged",
-                where=self._where,
-                hint=f"git fsck --lost-found lists commits; git update-ref {ref} COMMIT puts it back",
-            )
-        return tip or None
-
-    def _resolved(self, ref: str) -> str:
-        # Not peeled: a commit that is missing would make the branch look absent as well.
-        return self.git.line("rev-parse", "--verify", "--quiet", ref)
+        # Not peeled (^{commit}): a commit that is missing would make the branch look absent, and all of it new.
+        return self.git.line("rev-parse", "--verify", "--quiet", f"refs/heads/{self._branch}") or None
 
     def prepare(self) -> None:
         if self.exists():

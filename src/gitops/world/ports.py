@@ -24,8 +24,11 @@ class Repository(Protocol):
     def head(self) -> str | None:
         """The commit that the branch has now at its origin (fetched), or None while there is no commit."""
 
-    def entries(self, commit: str, prefix: str = "", *, recursive: bool = True) -> dict[str, Entry]:
-        """Paths below `prefix` (without leading or trailing slash), each whole from the root."""
+    def entries(self, commit: str, *prefixes: str, recursive: bool = True) -> dict[str, Entry]:
+        """Paths below any of `prefixes` (without leading or trailing slash), each whole from the root.
+
+        Without a prefix it is everything.
+        """
 
     def read(self, ids: Sequence[str]) -> list[bytes]:
         """The contents of these blobs, in their order."""

@@ -116,16 +116,16 @@ class GitRepository:
         """See ports.Repository. Raises GitopsError when the origin cannot be reached or read."""
         return self._healing(self._origin.head)
 
-    def entries(self, commit: str, prefix: str = "", *, recursive: bool = True) -> dict[str, Entry]:
+    def entries(self, commit: str, *prefixes: str, recursive: bool = True) -> dict[str, Entry]:
         """See ports.Repository. Trees are among the entries too; without `recursive` only direct children."""
         _check_ids([commit])
         options = ("-r", "-t") if recursive else ()
         # Git compares paths in the manner of a file system: the slash asks for what lies below.
-        below = ("--", f"{prefix}/") if prefix else ()
-        listed = self._healing(lambda: self._git.output("ls-tree", "--full-tree", "-z", *options, commit, *below))
-        found = _entries(listed)
+        below = tuple(f"{prefix}/" for prefix in prefixes)
+        arguments = ("--full-tree", "-z", *options, commit, "--", *below)
+        found = _entries(self._healing(lambda: self._git.output("ls-tree", *arguments)))
         # With -t Git names the way to the prefix as well.
-        return {path: entry for path, entry in found.items() if path.startswith(f"{prefix}/")} if prefix else found
+        return {path: entry for path, entry in found.items() if path.startswith(below)} if below else found
 
     def read(self, ids: Sequence[str]) -> list[bytes]:
         """See ports.Repository. Raises GitopsError when one of them is not there."""

@@ -1,0 +1,89 @@
+"""Read what a plan is computed from: first what Git holds in outline, then only the files that may change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from gitops.plan.desired import Wanted, blobs_to_read
+from gitops.plan.model import FileChange
+from gitops.plan.observed import Entry
+from gitops.plan.stored import CLUSTERS, RELEASES, TERRAFORM, Stored
+from gitops.rollout.release import parse_release
+from gitops.world.ports import Repository
+
+_MANY_DIRECTORIES = 12
+"""From here on one listing of everything is cheaper than one Git process for each directory."""
+
+
+def read_stored(repository: Repository) -> Stored:
+    """The repository's outline at its present head."""
+    head = repository.head()
+    if head is None:
+        return Stored(None)
+    files = _files(repository.entries(head, RELEASES, TERRAFORM))
+    records = {path: e for path, e in files.items() if path.startswith(f"{RELEASES}/") and path.endswith(".yaml")}
+    texts = repository.read([entry.id for entry in records.values()])
+    releases, record_ids = {}, {}
+    for (path, entry), text in zip(records.items(), texts, strict=True):
+        release = parse_release(text, path)
+        releases[release.unit] = release
+        record_ids[release.unit] = entry.id
+    directories: dict[str, str] = {}
+    loose = {path: entry for path, entry in files.items() if path.startswith(f"{TERRAFORM}/")}
+    for path, entry in _units(repository, head).items():
+        if entry.kind == "tree":
+            directories[path] = entry.id
+        else:
+            loose[path] = entry
+    return Stored(
+        head,
+        MappingProxyType(releases),
+        MappingProxyType(record_ids),
+        MappingProxyType(directories),
+        MappingProxyType(loose),
+    )
+
+
+def read_existing(repository: Repository, stored: Stored, wanted: Wanted) -> tuple[dict[str, Entry], dict[str, bytes]]:
+    """The files that the repository has where something may change, and the texts that comparing them needs."""
+    if stored.head is None:
+        return {}, {}
+    existing = dict(stored.loose)
+    if len(wanted.directories) > _MANY_DIRECTORIES:
+        within = set(wanted.directories)
+        everything = repository.entries(stored.head, CLUSTERS)
+        existing |= {p: e for p, e in _files(everything).items() if "/".join(p.split("/", 4)[:4]) in within}
+    else:
+        for directory in wanted.directories:
+            existing |= _files(repository.entries(stored.head, directory))
+    ids = blobs_to_read(wanted, existing)
+    return existing, dict(zip(ids, repository.read(ids), strict=True))
+
+
+def read_cluster_files(
+    repository: Repository, head: str | None, cluster: str, changed: Iterable[FileChange]
+) -> dict[str, bytes]:
+    """Every file for one cluster as it will be once `changed` is committed."""
+    prefix = f"{CLUSTERS}/{cluster}"
+    files: dict[str, bytes] = {}
+    overlay = {change.path: change.content for change in changed if change.path.startswith(prefix + "/")}
+    if head is not None:
+        entries = {p: e for p, e in repository.entries(head, prefix).items() if e.kind == "blob" and p not in overlay}
+        files = dict(zip(entries, repository.read([e.id for e in entries.values()]), strict=True))
+    files.update({path: content for path, content in overlay.items() if content is not None})
+    return files
+
+
+def _files(entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Everything but the directories themselves."""
+    return {path: entry for path, entry in entries.items() if entry.kind != "tree"}
+
+
+def _units(repository: Repository, head: str) -> dict[str, Entry]:
+    """What lies in `clusters/<cluster>/<environment>/`, one Git process for each level."""
+    level = {CLUSTERS: Entry("040000", "tree", "")}
+    for _ in ("clusters", "environments", "units"):
+        trees = [path for path, entry in level.items() if entry.kind == "tree"]
+        level = repository.entries(head, *trees, recursive=False) if trees else {}
+    return level
