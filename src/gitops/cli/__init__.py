@@ -1,0 +1,1 @@
+"""Parse the command line, call the engine, print, and choose the exit code."""

@@ -1,0 +1,220 @@
+"""What the commands do: call the engine, choose a view, and give the exit code."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import orjson
+
+from gitops.cli.console import ERROR, OK, PENDING, colored, note, progress, write
+from gitops.errors import GitopsError, Refused
+
+if TYPE_CHECKING:
+    from gitops.engine import Applied, Options
+    from gitops.plan.model import Plan
+
+
+class Flags(NamedTuple):
+    """The options that planning and applying share."""
+
+    embedded: bool = False
+    offline: bool = False
+    replace_newer: bool = False
+    allow_deletions: bool = False
+    allow_destroy: bool = False
+    force_conflicts: bool = False
+
+
+def init(directory: Path) -> int:
+    """Write the example; refuse to overwrite anything."""
+    from gitops.world.files import example_files, write_atomically
+
+    files = example_files()
+    for path in files:
+        if (directory / path).exists():
+            raise GitopsError("already there", where=str(directory / path), hint="choose an empty directory")
+    for path, data in files.items():
+        write_atomically(directory / path, data)
+        write(f"wrote {directory / path}")
+    here = "" if directory.resolve() == Path.cwd() else f" -C {directory}"
+    write(f"Try it without any cluster: gitops plan --embedded{here}, then gitops apply --embedded{here}")
+    return OK
+
+
+def validate(project: Path) -> int:
+    """Load the spec; SpecError prints every problem."""
+    from gitops.spec.load import load_spec
+    from gitops.world.files import read_project
+
+    sources = read_project(project)
+    spec = load_spec(sources.pipeline, sources.environments)
+    units = f"{len(spec.models)} releases in {len(spec.environments)} environments on {len(spec.clusters)} clusters"
+    write(f"{spec.pipeline.name}: valid ({len(spec.pipeline.models)} models, {units})")
+    return OK
+
+
+def schema(which: str) -> int:
+    """Print one of the JSON Schemas."""
+    from gitops.spec.schema import environment_schema, pipeline_schema
+    from gitops.view.plan_json import plan_schema
+
+    document = {"pipeline": pipeline_schema, "environment": environment_schema, "plan": plan_schema}[which]()
+    write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+    return OK
+
+
+def render(project: Path, output: Path | None, only: str) -> int:
+    """Print the files, or write them below a directory."""
+    from gitops.engine import Options, open_session, rendered
+
+    files = rendered(open_session(Options(project)), only)
+    if output is None:
+        for path, content in files.items():
+            text = content.decode()
+            write(f"--- # {path}\n{text}" if path.endswith(".yaml") else f"# --- {path}\n{text}")
+        return OK
+    from gitops.world.files import write_atomically
+
+    for path, content in files.items():
+        write_atomically(output / path, content)
+    write(f"wrote {len(files)} files below {output}")
+    return OK
+
+
+def plan(project: Path, flags: Flags, form: str, out: Path | None, full: bool) -> int:
+    """Compute a plan, print it, and save it where asked."""
+    from gitops import engine
+
+    # A plan is short-lived and builds much: collecting cycles in between only costs time.
+    gc.disable()
+    with engine.open_session(_options(project, flags)) as session:
+        found = engine.plan(session)
+    if out is not None:
+        from gitops.plan.saved import dump_plan
+        from gitops.world.files import write_atomically
+
+        # It holds tfplans, and those may hold what Terraform calls sensitive.
+        write_atomically(out, dump_plan(found), mode=0o600)
+    _print_plan(found, form, full)
+    if out is not None:
+        note(f"saved to {out}; apply exactly this with: gitops apply {out}")
+    return PENDING if found.pending else OK
+
+
+def apply(project: Path, flags: Flags, saved: Path | None, yes: bool) -> int:
+    """Show a plan, ask, and do it."""
+    from gitops import engine
+
+    with engine.open_session(_options(project, flags)) as session:
+        wanted = _load(saved) if saved else engine.plan(session)
+        if saved is not None:
+            engine.check_fresh(session, wanted)
+        _print_plan(wanted, "text", False)
+        if not wanted.pending:
+            return OK
+        _refuse(wanted)
+        if not yes:
+            _confirm()
+        return _report(engine.apply(session, wanted, saved=saved is not None))
+
+
+def diff(project: Path, embedded: bool, form: str) -> int:
+    """Compare live objects with the repository's head."""
+    from gitops import engine
+
+    with engine.open_session(_options(project, Flags(embedded=embedded))) as session:
+        found = engine.diff(session)
+    if form == "text" and not found.pending:
+        wanted = f"commit {found.base.head[:10]}" if found.base.head else "the empty repository"
+        write(f"No drift: live objects are what {wanted} says.")
+    else:
+        _print_plan(found, form, True)
+    return PENDING if found.pending else OK
+
+
+def status(project: Path, embedded: bool, offline: bool, form: str) -> int:
+    """Print the board."""
+    from gitops import engine
+    from gitops.view.board import board, board_document
+
+    with engine.open_session(_options(project, Flags(embedded=embedded, offline=offline))) as session:
+        rows = engine.status(session)
+    if form == "json":
+        write(orjson.dumps(board_document(rows), option=orjson.OPT_INDENT_2).decode())
+    else:
+        write(board(rows, color=colored(sys.stdout.isatty())))
+    return OK
+
+
+def _options(project: Path, flags: Flags) -> Options:
+    from gitops.engine import Options
+    from gitops.plan.refusals import Allowances
+    from gitops.world.places import wants_embedded
+
+    return Options(
+        project=project,
+        kind="embedded" if wants_embedded(flags.embedded) else "real",
+        offline=flags.offline,
+        replace_newer=flags.replace_newer,
+        allowed=Allowances(flags.allow_deletions, flags.allow_destroy, flags.force_conflicts),
+        progress=progress,
+    )
+
+
+def _load(path: Path) -> Plan:
+    from gitops.plan.saved import load_plan
+    from gitops.world.files import read_saved_plan
+
+    return load_plan(read_saved_plan(path), str(path))
+
+
+def _print_plan(found: Plan, form: str, full: bool) -> None:
+    if form == "json":
+        from gitops.view.plan_json import plan_json
+
+        write(plan_json(found).decode())
+    elif form == "markdown":
+        from gitops.view.plan_markdown import plan_markdown
+
+        write(plan_markdown(found))
+    else:
+        from gitops.view.plan_text import plan_text
+
+        width = max(shutil.get_terminal_size((100, 24)).columns, 60)
+        write(plan_text(found, width=width, color=colored(sys.stdout.isatty()), diffs=full, full=full))
+
+
+def _refuse(wanted: Plan) -> None:
+    if wanted.refusals:
+        flags = " ".join(dict.fromkeys(refusal.flag for refusal in wanted.refusals if refusal.flag))
+        mend = f"if all of that is meant: gitops apply {flags}" if flags else "mend the spec"
+        rules = "1 rule" if len(wanted.refusals) == 1 else f"{len(wanted.refusals)} rules"
+        raise Refused(f"refused by {rules}, see above; nothing was done", hint=mend)
+
+
+def _confirm() -> None:
+    if not sys.stdin.isatty():
+        raise GitopsError("there is no terminal to ask on", hint="look at the plan, then run it with --yes")
+    sys.stdout.write("\nDo you want to apply this? Only `yes` is accepted: ")
+    sys.stdout.flush()
+    if sys.stdin.readline().strip() != "yes":
+        raise GitopsError("not applied; nothing was done")
+
+
+def _report(done: Applied) -> int:
+    """Say what happened in one line, and what did not in one line each."""
+    if done.failures:
+        for failure in done.failures:
+            note(f"error: {failure.cluster}: {failure.unit}: {failure.message}")
+        note(f"  next: Git holds {done.commit[:10] or 'what is wanted'}; mend the cause and run the same apply again")
+        return ERROR
+    parts = [f"{done.objects} objects"] if done.objects else []
+    resources = sum(1 for _ in done.plan.resources())
+    parts += [f"{resources} infrastructure changes"] if resources else []
+    commit = f"commit {done.commit[:10]}" if done.plan.files else ""
+    write("Applied: " + (", ".join(part for part in (commit, *parts) if part) or "nothing was left to do") + ".")
+    return OK

@@ -1,0 +1,213 @@
+"""The command line. Each command parses, calls `gitops.cli.commands`, and ends with its exit code.
+
+Imports of anything heavy sit inside the commands, so that `gitops --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gitops import __version__
+from gitops.cli.console import ERROR, guarded, note, write
+
+app = typer.Typer(
+    name="gitops",
+    help="A declarative GitOps pipeline for AI models: edit pipeline.yaml, plan, apply, read the history in git log.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class PlanFormat(StrEnum):
+    """How a plan is printed."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    JSON = "json"
+
+
+class Format(StrEnum):
+    """How a result is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+Project = Annotated[Path, typer.Option("--project", "-C", help="Directory that holds pipeline.yaml.", file_okay=False)]
+Embedded = Annotated[
+    bool, typer.Option("--embedded", help="Use the embedded world in .gitops/ instead of any real system.")
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Look at Git only, not at clusters or infrastructure.")]
+ReplaceNewer = Annotated[
+    bool,
+    typer.Option("--replace-newer", help="Also change units last changed from spec commits this checkout lacks."),
+]
+AllowDeletions = Annotated[bool, typer.Option("--allow-deletions", help="Let many or all models leave an environment.")]
+AllowDestroy = Annotated[bool, typer.Option("--allow-destroy", help="Let Terraform destroy or replace resources.")]
+ForceConflicts = Annotated[
+    bool, typer.Option("--force-conflicts", help="Take back fields that another field manager claims.")
+]
+HERE = Path()
+
+
+def _end(code: int) -> None:
+    raise typer.Exit(code)
+
+
+@app.command()
+def init(
+    directory: Annotated[Path, typer.Argument(help="Where to write the example.", file_okay=False)] = HERE,
+) -> None:
+    """Write an example pipeline.yaml with environments/ to start from."""
+    from gitops.cli import commands
+
+    _end(guarded(lambda: commands.init(directory)))
+
+
+@app.command()
+def validate(project: Project = HERE) -> None:
+    """Check pipeline.yaml and environments/, and print every problem at once."""
+    from gitops.cli import commands
+
+    _end(guarded(lambda: commands.validate(project)))
+
+
+@app.command()
+def schema(
+    environment: Annotated[bool, typer.Option("--environment", help="The schema of files in environments/.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="The schema of `gitops plan --format json`.")] = False,
+) -> None:
+    """Print the JSON Schema of pipeline.yaml, for editors."""
+    from gitops.cli import commands
+
+    _end(guarded(lambda: commands.schema("environment" if environment else "plan" if plan else "pipeline")))
+
+
+@app.command()
+def render(
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Directory to write the files to.")] = None,
+    only: Annotated[str, typer.Option("--unit", help="ENVIRONMENT/MODEL to print; all by default.")] = "",
+    project: Project = HERE,
+) -> None:
+    """Print or write the files that the GitOps repository would hold."""
+    from gitops.cli import commands
+
+    _end(guarded(lambda: commands.render(project, output, only)))
+
+
+@app.command()
+def plan(
+    project: Project = HERE,
+    format_: Annotated[PlanFormat, typer.Option("--format", help="How to print it.")] = PlanFormat.TEXT,
+    out: Annotated[Path | None, typer.Option("--out", help="Also save it for `gitops apply FILE`.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Show file diffs and every resource.")] = False,
+    offline: Offline = False,
+    embedded: Embedded = False,
+    replace_newer: ReplaceNewer = False,
+    allow_deletions: AllowDeletions = False,
+    allow_destroy: AllowDestroy = False,
+    force_conflicts: ForceConflicts = False,
+) -> None:
+    """Show what would change. Exit code 0: nothing, 2: changes pending, 1: error."""
+    from gitops.cli import commands
+
+    flags = commands.Flags(embedded, offline, replace_newer, allow_deletions, allow_destroy, force_conflicts)
+    _end(guarded(lambda: commands.plan(project, flags, format_.value, out, full)))
+
+
+@app.command()
+def apply(
+    saved: Annotated[Path | None, typer.Argument(help="A plan saved by `gitops plan --out`.")] = None,
+    project: Project = HERE,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed without a terminal.")] = False,
+    embedded: Embedded = False,
+    replace_newer: ReplaceNewer = False,
+    allow_deletions: AllowDeletions = False,
+    allow_destroy: AllowDestroy = False,
+    force_conflicts: ForceConflicts = False,
+) -> None:
+    """Commit and push what changed, then bring infrastructure and clusters to it."""
+    from gitops.cli import commands
+
+    flags = commands.Flags(embedded, False, replace_newer, allow_deletions, allow_destroy, force_conflicts)
+    _end(guarded(lambda: commands.apply(project, flags, saved, yes)))
+
+
+@app.command()
+def diff(
+    project: Project = HERE,
+    format_: Annotated[PlanFormat, typer.Option("--format", help="How to print it.")] = PlanFormat.TEXT,
+    embedded: Embedded = False,
+) -> None:
+    """Compare live systems with what Git says now, whatever the spec says. Exit code 0: equal, 2: drift."""
+    from gitops.cli import commands
+
+    _end(guarded(lambda: commands.diff(project, embedded, format_.value)))
+
+
+@app.command()
+def status(
+    project: Project = HERE,
+    format_: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.TEXT,
+    offline: Offline = False,
+    embedded: Embedded = False,
+) -> None:
+    """Show which version runs where."""
+    from gitops.cli import commands
+
+    _end(guarded(lambda: commands.status(project, embedded, offline, format_.value)))
+
+
+@app.command()
+def history(
+    unit: Annotated[str, typer.Argument(help="ENVIRONMENT/MODEL, MODEL or ENVIRONMENT/; everything by default.")] = "",
+    project: Project = HERE,
+    format_: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.TEXT,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="At most so many entries; 0 for all.", min=0)] = 0,
+    embedded: Embedded = False,
+) -> None:
+    """Show what was released, when, by whom, from the GitOps repository's log."""
+    from gitops.cli import history as command
+
+    _end(guarded(lambda: command.history(project, unit, embedded, format_.value, limit)))
+
+
+@app.command()
+def demo(
+    directory: Annotated[Path | None, typer.Argument(help="Where to play; a temporary directory by default.")] = None,
+) -> None:
+    """Run the main job on the embedded world, from an empty directory to the audit."""
+    from gitops.cli import demo as command
+
+    _end(guarded(lambda: command.demo(directory)))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    write(__version__)
+
+
+def main() -> None:
+    """Parse, run, and end the process with the command's exit code."""
+    # A CI job that is cancelled gets SIGTERM: it ends in the same orderly way as by Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        app()
+    except SystemExit as end:
+        # Typer ends without a word when Ctrl-C comes before the command has begun.
+        if end.__context__ and isinstance(end.__context__.__cause__, KeyboardInterrupt):
+            note("interrupted")
+        raise
+    except RecursionError:
+        note("error: nested too deeply")
+        sys.exit(ERROR)
