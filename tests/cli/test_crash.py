@@ -1,0 +1,104 @@
+"""SIGKILL after every externally visible effect of apply: the next run ends where an undisturbed run ends."""
+
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.live import live_objects
+from tests.support.project import Project, run_git
+
+PIPELINE = """\
+apiVersion: gitops/v1
+name: acme
+promotion: [dev, production]
+rollouts:
+  quick: {strategy: rolling}
+models:
+  chat:
+    version: 1.0.0
+    artifact:
+      uri: s3://acme-models/chat/1.0.0
+      digest: "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+      format: safetensors
+    serve: {runtime: vllm, gpu: {type: L4}, loadTime: 30s}
+    rollout: quick
+"""
+DEV = """\
+apiVersion: gitops/v1
+clusters:
+  local: {provider: embedded, nodePools: {l4: {gpu: {type: L4, count: 1}, max: 4}}}
+"""
+PRODUCTION = """\
+apiVersion: gitops/v1
+clusters:
+  aws:
+    provider: aws
+    region: us-east-1
+    availabilityZones: [us-east-1a, us-east-1b]
+    nodePools: {l4: {instance: g6.2xlarge, max: 4}}
+"""
+
+
+def new_project(path: Path) -> Project:
+    project = Project(path)
+    (path / "environments").mkdir(parents=True)
+    (path / "pipeline.yaml").write_text(PIPELINE)
+    (path / "environments" / "dev.yaml").write_text(DEV)
+    (path / "environments" / "production.yaml").write_text(PRODUCTION)
+    return project
+
+
+def release_next(project: Project) -> None:
+    """Edit the spec to the next version, so that the run to be killed creates, updates and deletes."""
+    project.edit("pipeline.yaml", "version: 1.0.0", "version: 1.1.0")
+    project.edit("pipeline.yaml", "chat/1.0.0", "chat/1.1.0")
+    project.edit("pipeline.yaml", "a" * 64, "b" * 64)
+    project.edit("environments/production.yaml", "max: 4", "max: 6")
+
+
+def end_state(project: Project) -> dict[str, object]:
+    """Repository, clusters and infrastructure, without what differs between any two runs (times and ids)."""
+    state = project.path / ".gitops" / "embedded"
+    repository = state / "repository.git"
+    paths = run_git(repository, "ls-tree", "-r", "--name-only", "main").split()
+    files = {path: re.sub(r"since: .*", "since: …", run_git(repository, "show", f"main:{path}")) for path in paths}
+    run_git(repository, "fsck", "--strict")
+    return {
+        "commits": run_git(repository, "rev-list", "--count", "main").strip(),
+        "files": files,
+        "objects": {path.name: live_objects(path) for path in sorted((state / "clusters").glob("*.db"))},
+        "infrastructure": {p.name: p.read_text() for p in sorted((state / "infrastructure").glob("*.json"))},
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[list[str], dict[str, object]]]:
+    """The effects of a second release, and where they lead."""
+    path = tmp_path_factory.mktemp("undisturbed")
+    project, log = new_project(path / "project"), path / "effects"
+    project.gitops("apply", "--yes", "--embedded")
+    release_next(project)
+    assert project.killed_after(0, log, "apply", "--yes", "--embedded").code == 0
+    yield log.read_text().splitlines(), end_state(project)
+
+
+def test_every_effect_is_survived(undisturbed: tuple[list[str], dict[str, object]], tmp_path: Path) -> None:
+    effects, expected = undisturbed
+    assert any(effect.startswith("push") for effect in effects)
+    assert any(effect.startswith("infrastructure") for effect in effects)
+    assert any(effect.startswith("apply") for effect in effects)
+    assert any(effect.startswith("delete") for effect in effects)
+    for number, effect in enumerate(effects, start=1):
+        project = new_project(tmp_path / str(number))
+        project.gitops("apply", "--yes", "--embedded")
+        release_next(project)
+        killed = project.killed_after(number, tmp_path / f"{number}.log", "apply", "--yes", "--embedded")
+        assert killed.code == -signal.SIGKILL, f"after {effect}: {killed.err}"
+        project.gitops("apply", "--yes", "--embedded")
+        reached = end_state(project)
+        for part, value in expected.items():
+            assert reached[part] == value, f"{part} differs; killed after {effect}"
+        project.gitops("plan", "--embedded", expect=0)
