@@ -10,11 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import Self
 
 from gitops.errors import GitopsError, Moved, Refused, StalePlan
 from gitops.plan.capacity import pool_use, stalls
-from gitops.plan.desired import Changes, changes, render_stale
+from gitops.plan.desired import Changes, changes, render_stale, without_clusters
 from gitops.plan.model import Base, ClusterInfrastructure, FileChange, ObjectChange, Plan, Refusal
 from gitops.plan.objects import created, object_changes
 from gitops.plan.observed import Readiness
@@ -23,6 +24,7 @@ from gitops.plan.stored import Stored, owner_of
 from gitops.render.check import check_manifests, parse_manifest
 from gitops.render.renderer import HEADER, Renderer
 from gitops.render.templates import templates_of
+from gitops.rollout.history import spec_commit
 from gitops.rollout.message import Released, commit_message
 from gitops.rollout.release import SpecSource
 from gitops.spec.load import load_spec
@@ -115,7 +117,8 @@ def plan(session: Session, only: frozenset[str] | None = None) -> Plan:
     _check(wanted.desired)
     existing, contents = read_existing(repository, stored, wanted)
     source = spec_source(options.project, session.project.paths())
-    foreign = set() if options.replace_newer else _foreign_commits(session, stored, source)
+    recorded = {stored.releases[u].source.commit for u in (*wanted.stale, *wanted.gone) if u in stored.releases}
+    foreign = _foreign(session, source, recorded)
     found = changes(
         spec,
         stored,
@@ -129,6 +132,7 @@ def plan(session: Session, only: frozenset[str] | None = None) -> Plan:
     )
     if only is not None:
         found = _restrict(found, only)
+    found = without_clusters(found, _newer_clusters(session, found, source))
     draft = _draft(session, stored, _base(session, stored, source), found)
     if not options.offline:
         draft = _with_live(session, draft, only)
@@ -260,14 +264,15 @@ def _message(found: Changes, source: SpecSource) -> str:
     return commit_message(released, removed, clusters, str(ULID()), source)
 
 
-def _foreign_commits(session: Session, stored: Stored, source: SpecSource) -> set[str]:
-    """Spec commits that releases were made from and that this checkout does not contain."""
-    if not source.commit:
+def _foreign(session: Session, source: SpecSource, recorded: Iterable[str]) -> set[str]:
+    """Those of these spec commits that this checkout does not contain: what they changed is newer than what is here.
+
+    Empty when the spec is not kept in Git, and when the user overrules newer commits.
+    """
+    asked = {commit for commit in recorded if commit and commit != source.commit}
+    if session.options.replace_newer or not source.commit or not asked:
         return set()
-    recorded = {r.source.commit for r in stored.releases.values() if r.source.commit} - {source.commit}
-    if not recorded:
-        return set()
-    foreign = recorded - contains(session.options.project, recorded)
+    foreign = asked - contains(session.options.project, asked)
     if foreign and is_shallow(session.options.project):
         raise GitopsError(
             f"this checkout is shallow, so it cannot be told whether it contains spec commit {min(foreign)[:10]}",
@@ -275,6 +280,18 @@ def _foreign_commits(session: Session, stored: Stored, source: SpecSource) -> se
             hint="fetch the whole history (git fetch --unshallow; fetch-depth: 0 in CI)",
         )
     return foreign
+
+
+def _newer_clusters(session: Session, found: Changes, source: SpecSource) -> dict[str, str]:
+    """Clusters whose files would change although they were last changed from a spec commit that is not here."""
+    if session.options.replace_newer or not source.commit:
+        return {}
+    last: dict[str, str] = {}
+    for name in dict.fromkeys(change.unit for change in found.files if "/" not in change.unit):
+        for commit in session.world.repository().log(clusters=[name], limit=1):
+            last[name] = spec_commit(commit)
+    foreign = _foreign(session, source, last.values())
+    return {name: commit for name, commit in last.items() if commit in foreign}
 
 
 def _restrict(found: Changes, only: frozenset[str]) -> Changes:
@@ -318,7 +335,8 @@ def _reading_order(spec: Spec) -> Callable[[ObjectChange], tuple[int, str, str, 
 
 def _observe(session: Session, draft: Plan, name: str, with_infrastructure: bool) -> _Live:
     """Compare one cluster and its infrastructure with what the repository will hold."""
-    infrastructure = _plan_infrastructure(session, name) if with_infrastructure else None
+    left_alone = any(entry.unit == name for entry in draft.left_alone)
+    infrastructure = _plan_infrastructure(session, name) if with_infrastructure and not left_alone else None
     changed = {change.path for change in draft.files}
     desired = _desired_objects(session, draft.base.head, name, draft.files)
     if infrastructure and not infrastructure.exists:
@@ -353,8 +371,10 @@ def _root_files(session: Session, name: str) -> dict[str, bytes]:
 
 
 def _cluster(session: Session, name: str) -> Cluster:
-    infrastructure = session.world.infrastructure(name)
-    access = infrastructure.access(_root_files(session, name)) if infrastructure else None
+    def access() -> Mapping[str, str] | None:
+        infrastructure = session.world.infrastructure(name)
+        return infrastructure.access(_root_files(session, name)) if infrastructure else None
+
     return session.world.cluster(name, access)
 
 
@@ -388,6 +408,8 @@ def _readiness(session: Session, stored: Stored) -> dict[tuple[str, UnitKey], Re
             for unit, release in units.items()
             if unit.environment in session.spec.environments
         }
+        if not refs:
+            continue
         try:
             found = _cluster(session, name).readiness(list(refs))
         except GitopsError as error:
@@ -477,11 +499,13 @@ def _timeouts(spec: Spec) -> dict[str, float]:
 
 def _cluster_of(session: Session) -> Callable[[str], Cluster]:
     connected: dict[str, Cluster] = {}
+    one_at_a_time = Lock()
 
     def cluster(name: str) -> Cluster:
-        if name not in connected:
-            connected[name] = _cluster(session, name)
-        return connected[name]
+        with one_at_a_time:
+            if name not in connected:
+                connected[name] = _cluster(session, name)
+            return connected[name]
 
     return cluster
 

@@ -114,3 +114,14 @@ def test_the_same_unit_released_by_two_is_refused(shared: Project, tmp_path: Pat
     refused = second.gitops("apply", str(saved), "--yes", expect=1)
     assert "stale" in refused.err
     assert "plan again" in refused.err
+
+
+def test_an_older_checkout_leaves_newer_clusters_alone(shared: Project, tmp_path: Path) -> None:
+    clone = checkout(shared, tmp_path / "newer")
+    clone.edit("environments/dev.yaml", "apiVersion: gitops/v1\n", "apiVersion: gitops/v1\nnamespace: elsewhere\n")
+    clone.commit_spec("Move to another namespace")
+    clone.gitops("apply", "--yes")
+
+    older = shared.gitops("plan", "--format", "json", expect=0).json
+    assert "local" in {entry["unit"] for entry in older["leftAlone"]}
+    assert older["changes"] == []

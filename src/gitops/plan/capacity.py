@@ -34,8 +34,9 @@ def pool_use(spec: Spec, stored: Stored, changing: Collection[UnitKey]) -> list[
     available = {name: pools(cluster) for name, cluster in spec.clusters.items()}
     for unit in spec.models.keys() | stored.releases.keys():
         _add(unit, spec, stored, unit in changed, available, loads)
+    in_use = {cluster for release in stored.releases.values() for cluster in release.rendered.trees}
     return [
-        _use(cluster, pool, loads[cluster, pool.name])
+        _use(cluster, pool, loads[cluster, pool.name], new=cluster not in in_use)
         for cluster, by_name in available.items()
         for pool in by_name.values()
     ]
@@ -88,7 +89,7 @@ def _pool_of(version: ReleasedVersion, model: Model | None, by_name: dict[str, P
     return next(fitting, None)
 
 
-def _use(cluster: str, pool: Pool, load: _Load) -> PoolUse:
+def _use(cluster: str, pool: Pool, load: _Load, *, new: bool) -> PoolUse:
     return PoolUse(
         cluster=cluster,
         pool=pool.name,
@@ -97,7 +98,8 @@ def _use(cluster: str, pool: Pool, load: _Load) -> PoolUse:
         after=load.after,
         peak=load.peak,
         capacity=pool.capacity,
-        hourly_before=_cost(pool, load.before),
+        # A cluster that nothing was released to yet has no nodes to pay for.
+        hourly_before=0.0 if new and pool.hourly_price is not None else _cost(pool, load.before),
         hourly_after=_cost(pool, load.after),
         hourly_peak=_cost(pool, load.peak),
     )

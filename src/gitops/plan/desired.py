@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import unified_diff
 from types import MappingProxyType
 
@@ -156,11 +156,19 @@ def changes(
     )
 
 
+def without_clusters(found: Changes, newer: Mapping[str, str]) -> Changes:
+    """Leave the files of these clusters as they are: each was last changed from the spec commit named with it."""
+    left = tuple(LeftAlone(name, _newer_in_words(commit)) for name, commit in newer.items())
+    files = tuple(change for change in found.files if change.unit not in newer)
+    return replace(found, files=files, left_alone=(*found.left_alone, *left))
+
+
 def policy_in_words(name: str, rollout: Rollout) -> str:
-    """A rollout policy for people: `careful (canary 1 % for 15m → 100 %)`."""
+    """A rollout policy for people: `careful (canary 1 % for 15m → 100 %; 15m in all)`."""
     if isinstance(rollout, Canary):
         steps = (f"{s.weight} %" + (f" for {format_duration(s.bake)}" if s.bake else "") for s in rollout.steps)
-        return f"{name} (canary {' → '.join(steps)})"
+        total = format_duration(sum(step.bake for step in rollout.steps))
+        return f"{name} (canary {' → '.join(steps)}; {total} in all)"
     if isinstance(rollout, BlueGreen):
         return f"{name} (blue-green, watched for {format_duration(rollout.bake)})"
     return f"{name} ({rollout.strategy})"
@@ -170,18 +178,29 @@ def _file_changes(wanted: Wanted, existing: Mapping[str, Entry], contents: Mappi
     for path, content in wanted.desired.items():
         entry = existing.get(path)
         if entry is None:
-            yield FileChange(owner_of(path), "create", path, content)
+            yield FileChange(_owner(path, wanted), "create", path, content)
         elif wanted.ids[path] != entry.id:
             diff = _diff(path, contents.get(entry.id, b""), content)
-            yield FileChange(owner_of(path), "update", path, content, diff)
+            yield FileChange(_owner(path, wanted), "update", path, content, diff)
     for path, entry in existing.items():
-        if path not in wanted.desired and _is_ours(path, contents.get(entry.id, b"")):
-            yield FileChange(owner_of(path), "delete", path, None)
+        if path not in wanted.desired and _is_ours(path, contents.get(entry.id, b""), wanted):
+            yield FileChange(_owner(path, wanted), "delete", path, None)
 
 
-def _is_ours(path: str, content: bytes) -> bool:
-    # Files that somebody else put there carry no mark and are left alone; JSON cannot carry one.
+def _owner(path: str, wanted: Wanted) -> str:
+    return wanted.shared if path.startswith(MODULES) else owner_of(path)
+
+
+def _is_ours(path: str, content: bytes, wanted: Wanted) -> bool:
+    # Files that somebody else put there carry no mark and are left alone. JSON cannot carry one, and modules are
+    # copies: a file that a module has lost must not stay behind, because Terraform would read it.
+    if path.startswith(MODULES):
+        return path.endswith(".tf") and any(other.startswith(_directory(path)) for other in wanted.desired)
     return content.startswith(_MARK) or path.endswith("/terraform.tfvars.json")
+
+
+def _directory(path: str) -> str:
+    return path.rpartition("/")[0] + "/"
 
 
 def _diff(path: str, before: bytes, after: bytes) -> str:
@@ -213,10 +232,13 @@ def _immutable(unit: UnitKey, release: Release, model: Model) -> Refusal:
 
 
 def _newer(unit: UnitKey, release: Release) -> LeftAlone:
-    return LeftAlone(
-        str(unit),
-        f"last changed from spec commit {release.source.commit[:10]}, which this checkout does not contain; "
-        "merge it, or overrule it with --replace-newer",
+    return LeftAlone(str(unit), _newer_in_words(release.source.commit))
+
+
+def _newer_in_words(commit: str) -> str:
+    return (
+        f"last changed from spec commit {commit[:10]}, which this checkout does not contain; "
+        "merge it, or overrule it with --replace-newer"
     )
 
 

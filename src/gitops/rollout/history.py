@@ -72,6 +72,11 @@ def entries(commits: Iterable[Commit], only: HistoryFilter | None = None) -> Ite
                 yield entry
 
 
+def spec_commit(commit: Commit) -> str:
+    """The spec commit that this commit was made from; empty when it does not say."""
+    return dict(commit.trailers).get("Spec-Commit", "").removesuffix(_MODIFIED)
+
+
 def _expanded(commit: Commit) -> Iterator[HistoryEntry]:
     last: Mapping[str, str] = dict(commit.trailers)
     units = [(key, value) for key, value in commit.trailers if key in ("Release", "Removed")]

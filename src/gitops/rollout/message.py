@@ -67,13 +67,26 @@ def _subject(released: Sequence[Released], removed: Sequence[UnitKey], infrastru
     if len(removed) == 1 and not released:
         return f"release({_unit(removed[0])}): removed"
     if released or removed:
-        return f"release: {_units_in_words(released, removed)}"
+        return _one_model(released, removed) or f"release: {_units_in_words(released, removed)}"
     if len(infrastructure) == 1:
         return f"infrastructure({_word(infrastructure[0])}): update"
     if infrastructure:
         named = f"infrastructure: {_listed([_word(name) for name in infrastructure])}"
         return named if len(named) <= _SUBJECT_WIDTH else f"infrastructure: {len(infrastructure)} clusters"
     return "gitops: shared files"
+
+
+def _one_model(released: Sequence[Released], removed: Sequence[UnitKey]) -> str:
+    """The subject when the same happened to one model in several environments; empty otherwise."""
+    models = {unit.model for unit in (*(one.unit for one in released), *removed)}
+    happened = {"reconfigured" if one.decision == "update" else _word(one.version) for one in released}
+    happened |= {"removed" for _ in removed}
+    if len(models) > 1 or len(happened) > 1:
+        return ""
+    environments = _environments(released, removed)
+    start = f"release({_word(*models)}): {happened.pop()} in "
+    named = start + _listed([_word(name) for name in environments])
+    return named if len(named) <= _SUBJECT_WIDTH else f"{start}{len(environments)} environments"
 
 
 def _units_in_words(released: Sequence[Released], removed: Sequence[UnitKey]) -> str:

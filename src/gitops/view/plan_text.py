@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from gitops.plan.model import ClusterInfrastructure, FileChange, ObjectChange, Plan, PoolUse
@@ -12,6 +13,8 @@ from gitops.view.wording import SYMBOLS, count, grouped, tally, unit_name
 
 RESOURCES_SHOWN = 60
 """Infrastructure lines of one cluster before the rest is only counted."""
+UNITS_SHOWN = 60
+"""Units in the list of files before the rest is only counted."""
 
 _COLOURS: dict[str, Colour] = {"create": "green", "update": "yellow", "delete": "red", "replace": "red"}
 
@@ -24,9 +27,9 @@ def plan_text(plan: Plan, *, width: int = 100, color: bool = False, diffs: bool 
     """
     sections = (
         _releases(plan),
-        _objects(plan.objects, width),
+        _objects(plan.objects, width, full),
         _infrastructure(plan.infrastructure, full),
-        _files(plan.files, diffs),
+        _files(plan.files, diffs, full),
         _capacity(plan.capacity),
         _left_alone(plan, width),
         _warnings(plan.warnings, width),
@@ -61,7 +64,7 @@ def _releases(plan: Plan) -> Iterator[Line]:
         yield Line(text, _COLOURS[change.action])
 
 
-def _objects(objects: Sequence[ObjectChange], width: int) -> Iterator[Line]:
+def _objects(objects: Sequence[ObjectChange], width: int, full: bool) -> Iterator[Line]:
     if not objects:
         return
     yield Line(f"Objects: {tally(change.action for change in objects)}", "bold")
@@ -70,9 +73,24 @@ def _objects(objects: Sequence[ObjectChange], width: int) -> Iterator[Line]:
         yield Line(f"  {place}", "bold")
         several = len({change.ref.namespace for change in changes} - {""}) > 1
         for unit, own in grouped((change.unit, change) for change in changes).items():
-            yield Line(f"    {unit.partition('/')[2] or unit_name(unit)}")
+            name = unit.partition("/")[2] or unit_name(unit)
+            if _all_new(own) and not full:
+                yield from _created(name, own, width)
+                continue
+            yield Line(f"    {name}")
             for change in own:
                 yield from _object(change, width, namespace=several)
+
+
+def _all_new(changes: Sequence[ObjectChange]) -> bool:
+    return len(changes) > 1 and all(change.action == "create" and change.reason == "spec" for change in changes)
+
+
+def _created(name: str, changes: Sequence[ObjectChange], width: int) -> Iterator[Line]:
+    """A unit that is new altogether needs no line for each object."""
+    kinds = Counter(change.ref.kind for change in changes)
+    words = ", ".join(kind if number == 1 else f"{number} {kind}" for kind, number in kinds.items())
+    yield from _wrapped(f"+ {name}: {words}", width, "green", indent="    ")
 
 
 def _object(change: ObjectChange, width: int, *, namespace: bool) -> Iterator[Line]:
@@ -98,13 +116,16 @@ def _infrastructure(clusters: Sequence[ClusterInfrastructure], full: bool) -> It
             yield Line(f"    … and {len(changes) - len(shown):,} more (--full lists them)")
 
 
-def _files(files: Sequence[FileChange], diffs: bool) -> Iterator[Line]:
+def _files(files: Sequence[FileChange], diffs: bool, full: bool) -> Iterator[Line]:
     if not files:
         return
     yield Line(f"Files: {tally(change.action for change in files)}", "bold")
     units = grouped((change.unit, change) for change in files)
     rows = [(f"  {unit_name(unit)}", tally(change.action for change in own)) for unit, own in units.items()]
-    yield from map(Line, table(rows))
+    shown = rows if full else rows[:UNITS_SHOWN]
+    yield from map(Line, table(shown))
+    if len(rows) > len(shown):
+        yield Line(f"  … and {len(rows) - len(shown):,} more units (--full lists them)")
     if diffs:
         for change in files:
             yield from _diff(change)
@@ -164,7 +185,7 @@ def _wrapped(text: str, width: int, colour: Colour = "", *, indent: str = "  ") 
         text,
         max(width, 40),
         initial_indent=indent,
-        subsequent_indent="    ",
+        subsequent_indent=f"{indent}  ",
         break_long_words=False,
         break_on_hyphens=False,
     )

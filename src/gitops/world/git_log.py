@@ -15,21 +15,21 @@ _RECORD = b"\x1e\0"
 _UNITS = ("Release", "Removed")
 
 
-def read_log(git: Git, tip: str, models: Sequence[str], limit: int | None) -> Iterator[Commit]:
-    """Commits from `tip` back, at most `limit`; with `models` those whose trailers name one of them."""
+def read_log(git: Git, tip: str, models: Sequence[str], clusters: Sequence[str], limit: int | None) -> Iterator[Commit]:
+    """Commits from `tip` back, at most `limit`; with `models` or `clusters` those whose trailers name one of them."""
     if limit is not None and limit <= 0:
         return
     arguments = ["log", f"--format={_FORMAT}", "--no-color", "--no-notes", "--no-show-signature", "--no-mailmap"]
-    if models:
+    if models or clusters:
         # Git only narrows: a line of the text may look the same, so the trailers decide below.
-        arguments += ["--extended-regexp", f"--grep={_pattern(models)}"]
+        arguments += ["--extended-regexp", f"--grep={_pattern(models, clusters)}"]
     elif limit is not None:
         arguments.append(f"--max-count={limit}")
-    wanted = frozenset(models)
+    wanted, places = frozenset(models), frozenset(clusters)
     found = 0
     with closing(git.stream(*arguments, tip, "--")) as chunks:
         for commit in _commits(chunks):
-            if wanted and not _names(commit, wanted):
+            if (wanted or places) and not _names(commit, wanted, places):
                 continue
             yield commit
             found += 1
@@ -37,13 +37,19 @@ def read_log(git: Git, tip: str, models: Sequence[str], limit: int | None) -> It
                 return
 
 
-def _pattern(models: Sequence[str]) -> str:
-    either = "|".join(re.sub(r"([^A-Za-z0-9_-])", r"\\\1", model) for model in models)
-    return f"^(Model: ({either})$|(Release|Removed): [^ /]+/({either})( |$))"
+def _pattern(models: Sequence[str], clusters: Sequence[str]) -> str:
+    model, cluster = (
+        "|".join(re.sub(r"([^A-Za-z0-9_-])", r"\\\1", name) for name in names) for names in (models, clusters)
+    )
+    parts = [f"Model: ({model})$", f"(Release|Removed): [^ /]+/({model})( |$)"] * bool(models)
+    parts += [f"Infrastructure: ({cluster})$"] * bool(clusters)
+    return f"^({'|'.join(parts)})"
 
 
-def _names(commit: Commit, models: frozenset[str]) -> bool:
+def _names(commit: Commit, models: frozenset[str], clusters: frozenset[str]) -> bool:
     for key, value in commit.trailers:
+        if key == "Infrastructure" and value in clusters:
+            return True
         if key == "Model" and value in models:
             return True
         if key in _UNITS and value.partition(" ")[0].partition("/")[2] in models:

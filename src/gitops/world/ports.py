@@ -39,8 +39,10 @@ class Repository(Protocol):
         Raises Moved when the branch is no longer at `base`. Nothing is visible unless the push succeeds.
         """
 
-    def log(self, *, models: Sequence[str] = (), limit: int | None = None) -> Iterator[Commit]:
-        """Commits of the branch, newest first; with `models`, those whose trailers name one of them."""
+    def log(
+        self, *, models: Sequence[str] = (), clusters: Sequence[str] = (), limit: int | None = None
+    ) -> Iterator[Commit]:
+        """Commits of the branch, newest first; with `models` or `clusters`, those whose trailers name one of them."""
 
 
 # --- Clusters ------------------------------------------------------------------------------------------------

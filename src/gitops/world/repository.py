@@ -149,11 +149,13 @@ class GitRepository:
             raise ValueError("a commit needs a message, without NUL")
         return self._healing(lambda: self._commit(base, changes, message.strip("\n") + "\n"))
 
-    def log(self, *, models: Sequence[str] = (), limit: int | None = None) -> Iterator[Commit]:
+    def log(
+        self, *, models: Sequence[str] = (), clusters: Sequence[str] = (), limit: int | None = None
+    ) -> Iterator[Commit]:
         """See ports.Repository. `body` is the text without the trailers; the order is that of the branch."""
         tip = self.head()
         if tip:
-            yield from read_log(self._git, tip, models, limit)
+            yield from read_log(self._git, tip, models, clusters, limit)
 
     def _commit(self, base: str | None, changes: Mapping[str, bytes | None], message: str) -> str:
         self._origin.prepare()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,6 +13,9 @@ from gitops.spec.placement import pools
 from gitops.spec.resolved import Spec
 from gitops.world.places import Kind, repository_at, state_directory
 from gitops.world.ports import Cluster, Infrastructure, Progress, Repository
+
+Access = Callable[[], Mapping[str, str] | None]
+"""Terraform's outputs for a cluster, or None while it does not exist."""
 
 
 class World:
@@ -58,28 +61,29 @@ class World:
         terraform = Terraform(self._state / "terraform" / name, root=root, progress=self._progress)
         return TerraformInfrastructure(terraform, root)
 
-    def cluster(self, name: str, access: Mapping[str, str] | None = None) -> Cluster:
-        """A connection to one cluster. `access` is what its infrastructure says (for clusters that we keep)."""
+    def cluster(self, name: str, access: Access) -> Cluster:
+        """A connection to one cluster. `access` asks its infrastructure how to reach it; not every cluster needs it."""
         if name not in self._clusters:
             cluster = self._connect(name, self._spec.clusters[name], access)
             self._open.callback(cluster.close)
             self._clusters[name] = cluster
         return self._clusters[name]
 
-    def _connect(self, name: str, spec: ClusterSpec, access: Mapping[str, str] | None) -> Cluster:
+    def _connect(self, name: str, spec: ClusterSpec, access: Access) -> Cluster:
         if self.kind == "embedded" or isinstance(spec, EmbeddedCluster):
             return self._embedded(name, spec)
         from gitops.world.kubernetes import connect
 
         if spec.context is not None:
             return connect(spec.context)
-        if access is None:
+        outputs = access()
+        if outputs is None:
             raise GitopsError(
                 "the cluster does not exist yet", where=name, hint="`gitops apply` creates it by Terraform"
             )
         from gitops.world.kubeconfig import write_eks_kubeconfig
 
-        return connect(name, kubeconfig=write_eks_kubeconfig(self._state / "kubeconfig", name, access))
+        return connect(name, kubeconfig=write_eks_kubeconfig(self._state / "kubeconfig", name, outputs))
 
     def _embedded(self, name: str, spec: ClusterSpec) -> Cluster:
         from gitops.world.embedded.apiserver import EmbeddedPool, open_embedded
