@@ -328,9 +328,16 @@ def _with_live(session: Session, draft: Plan, only: frozenset[str] | None, *, in
     )
 
 
-def _reading_order(spec: Spec) -> Callable[[ObjectChange], tuple[int, str, str, str]]:
+def _reading_order(spec: Spec) -> Callable[[ObjectChange], tuple[int, str, str, int, str]]:
     order = {name: number for number, name in enumerate(spec.environments)}
-    return lambda change: (order.get(change.environment, -1), change.cluster, change.unit, str(change.ref))
+    actions = ("create", "update", "delete")
+    return lambda change: (
+        order.get(change.environment, -1),
+        change.cluster,
+        change.unit,
+        actions.index(change.action),
+        str(change.ref),
+    )
 
 
 def _observe(session: Session, draft: Plan, name: str, with_infrastructure: bool) -> _Live:

@@ -23,7 +23,7 @@ def demo(directory: Path | None) -> int:
     _say(f"A new project in {place}: the example's models, environments and rollout policies.")
     for path, data in example_files().items():
         write_atomically(place / path, data)
-    _git(place, "init", "--quiet", "--initial-branch=main")
+    _git(place, "init", "--initial-branch=main")
     _git(place, "add", PIPELINE, "environments")
     _git(place, "commit", "--quiet", "--message=Describe our models")
     _gitops(place, "validate")
@@ -36,7 +36,7 @@ def demo(directory: Path | None) -> int:
 
     old, new = _new_version(place)
     _say(f"A new version arrives: {_MODEL} {old} becomes {new}. One edit, as a pull request would show it:")
-    _git(place, "--no-pager", "diff", "--unified=1")
+    _git(place, "diff", "--unified=1")
     _git(place, "commit", "--quiet", "--all", f"--message=Release {_MODEL} {new}")
     _say("The plan shows exactly that edit.")
     _gitops(place, "plan", "--embedded")
@@ -45,7 +45,7 @@ def demo(directory: Path | None) -> int:
 
     _say("Who, what, when, why? The history is in Git, for us and for plain git.")
     _gitops(place, "history", _MODEL, "--embedded")
-    _git(place / ".gitops/embedded/repository.git", "--no-pager", "log", "--max-count=1", "--stat=100")
+    _git(place / ".gitops/embedded/repository.git", "log", "--max-count=1", "--stat=100")
     write(f"\nThat was the main job. Look around in {place}; change pipeline.yaml and plan again.")
     return OK
 
@@ -86,12 +86,21 @@ def _gitops(place: Path, *arguments: str, quiet: bool = False) -> None:
 
 
 def _git(place: Path, *arguments: str) -> None:
-    shown = [argument for argument in arguments if argument not in ("--quiet", "--no-pager")]
-    write(f"$ git {' '.join(shown)}")
+    from git import Git, GitCommandError
+
+    write(f"$ git {' '.join(arguments)}")
+    git = Git(place)
     # A newcomer may have no identity yet; theirs wins where there is one.
-    identity = ["-c", "user.name=you", "-c", "user.email=you@example.com"] if not _has_identity(place) else []
-    subprocess.run(["git", *identity, *arguments], cwd=place, check=True)
-
-
-def _has_identity(place: Path) -> bool:
-    return subprocess.run(["git", "config", "user.email"], cwd=place, check=False, capture_output=True).returncode == 0
+    if not git.config("--get", "user.email", with_exceptions=False):
+        git.update_environment(
+            GIT_AUTHOR_NAME="you",
+            GIT_AUTHOR_EMAIL="you@example.com",
+            GIT_COMMITTER_NAME="you",
+            GIT_COMMITTER_EMAIL="you@example.com",
+        )
+    try:
+        shown = git.execute(["git", *arguments], strip_newline_in_stdout=False)
+    except GitCommandError as error:
+        raise GitopsError(f"git {arguments[0]} failed: {error.stderr.strip()}", where=str(place)) from error
+    if shown:
+        write(str(shown))

@@ -50,6 +50,7 @@ def object_changes(
     """A change for every difference. `desired` gives path and manifest; `changed_paths` are files that this plan
     changes, so that a reader can tell an edit of the spec from drift.
     """
+    changed_units = {owner_of(path) for path in changed_paths}
     for difference in differences:
         path, manifest = desired.get(difference.ref, ("", {}))
         unit = owner_of(path) if path else difference.unit or cluster
@@ -59,7 +60,7 @@ def object_changes(
             environment=_environment(manifest, unit),
             action=_ACTIONS[difference.kind],
             ref=difference.ref,
-            reason=_reason(difference, path, changed_paths),
+            reason=_reason(difference, path in changed_paths or (not path and unit in changed_units)),
             path=path,
             uid=difference.uid,
             fields=difference.fields,
@@ -72,10 +73,10 @@ def created(cluster: str, desired: Mapping[ObjectRef, tuple[str, Manifest]]) -> 
     return object_changes(cluster, differences, desired, {path for path, _ in desired.values()})
 
 
-def _reason(difference: Difference, path: str, changed_paths: Collection[str]) -> Reason:
+def _reason(difference: Difference, by_this_plan: bool) -> Reason:
     if difference.kind == "taken-over":
         return "taken-over"
-    return "spec" if path in changed_paths else difference.kind
+    return "spec" if by_this_plan else difference.kind
 
 
 def _environment(manifest: Manifest, unit: str) -> str:

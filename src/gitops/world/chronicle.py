@@ -9,7 +9,7 @@ from pathlib import Path
 from gitops.rollout.history import HistoryEntry, entries, parse_filter
 from gitops.spec.peek import repository_of
 from gitops.world.files import read_pipeline
-from gitops.world.places import Kind, repository_at, wants_embedded
+from gitops.world.places import repository_at, wants_embedded
 
 
 def read_history(project: Path, unit: str, *, embedded: bool, limit: int | None) -> Iterator[HistoryEntry]:

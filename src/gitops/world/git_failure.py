@@ -65,7 +65,11 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         "Git does not allow or know this kind of URL",
         "use ssh, https, git or a path",
     ),
-    (r"no space left on device|out of diskspace|disk quota exceeded", "the disk is full", "free some space and run again"),
+    (
+        r"no space left on device|out of diskspace|disk quota exceeded",
+        "the disk is full",
+        "free some space and run again",
+    ),
     (
         r"dubious ownership",
         "the repository belongs to another user, so Git refuses it",

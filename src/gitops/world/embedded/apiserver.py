@@ -97,7 +97,7 @@ class ApiServer:
         query: Mapping[str, str] = NO_QUERY,
         body: bytes | None = None,
         content_type: str = "application/json",
-        accept: str = "application/json",  # noqa: ARG002 — full objects serve every question
+        accept: str = "application/json",
     ) -> Response:
         """Answer one request.
 
