@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from gitops.plan.model import (
     Base,
     ClusterInfrastructure,
-    Field,
     FileChange,
     LeftAlone,
     ObjectChange,
@@ -18,8 +17,8 @@ from gitops.plan.model import (
     PoolUse,
     Refusal,
     ReleaseChange,
-    ResourceLine,
 )
+from gitops.plan.observed import FieldChange, ResourceChange
 from gitops.values import ObjectRef, UnitKey
 
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -61,7 +60,7 @@ releases = st.builds(ReleaseChange, units, actions, text, text, text)
 files = st.builds(
     FileChange, unit_texts, actions, text, st.none() | st.binary(max_size=20) | text.map(str.encode), text
 )
-fields = st.builds(Field, text, json, json, st.just("") | text)
+fields = st.builds(FieldChange, text, json, json, st.just("") | text)
 objects = st.builds(
     ObjectChange,
     unit=unit_texts,
@@ -75,7 +74,7 @@ objects = st.builds(
     fields=many(fields, 2),
 )
 lines = st.builds(
-    ResourceLine,
+    ResourceChange,
     text,
     st.sampled_from(["create", "update", "delete", "replace", "read"]),
     st.booleans(),

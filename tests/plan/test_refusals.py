@@ -2,8 +2,8 @@
 
 from types import MappingProxyType
 
-from gitops.plan.model import Base, ClusterInfrastructure, Field, ObjectChange, Plan, ReleaseChange
-from gitops.plan.observed import ResourceChange
+from gitops.plan.model import Base, ClusterInfrastructure, ObjectChange, Plan, ReleaseChange
+from gitops.plan.observed import FieldChange, ResourceChange
 from gitops.plan.refusals import Allowances, refusals
 from gitops.plan.stored import Stored
 from gitops.rollout.release import Release, ReleasedVersion, Rendered
@@ -80,7 +80,7 @@ def test_infrastructure_is_not_destroyed_unasked() -> None:
 
 
 def test_conflicts_name_manager_and_fields() -> None:
-    field = Field("spec.replicas", 5, 3, "kubectl-edit")
+    field = FieldChange("spec.replicas", 5, 3, "kubectl-edit")
     ref = ObjectRef("apps/v1", "Deployment", "dev", "chat-1")
     change = ObjectChange("dev/chat", "local", "dev", "update", ref, "taken-over", fields=(field,))
     (refusal,) = refusals(Plan(BASE, objects=(change,)), stored(dev=1), Allowances())

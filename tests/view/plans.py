@@ -9,7 +9,6 @@ from typing import Literal
 from gitops.plan.model import (
     Base,
     ClusterInfrastructure,
-    Field,
     FileChange,
     LeftAlone,
     ObjectChange,
@@ -18,8 +17,8 @@ from gitops.plan.model import (
     Reason,
     Refusal,
     ReleaseChange,
-    ResourceLine,
 )
+from gitops.plan.observed import FieldChange, ResourceChange
 from gitops.values import Action, ObjectRef, UnitKey
 
 ENVIRONMENTS = ("dev", "staging", "production")
@@ -47,7 +46,7 @@ def file(unit: str, action: Action, name: str, diff: str = "") -> FileChange:
 
 
 def change(
-    unit: str, action: Action, kind: str, name: str, reason: Reason = "spec", fields: tuple[Field, ...] = ()
+    unit: str, action: Action, kind: str, name: str, reason: Reason = "spec", fields: tuple[FieldChange, ...] = ()
 ) -> ObjectChange:
     environment = unit.partition("/")[0]
     return ObjectChange(
@@ -94,8 +93,8 @@ def bump() -> Plan:
                 "HTTPRoute",
                 "support-chat",
                 fields=(
-                    Field("spec.rules[0].backendRefs[0].name", "support-chat-2-2-0", "support-chat-2-3-0"),
-                    Field(
+                    FieldChange("spec.rules[0].backendRefs[0].name", "support-chat-2-2-0", "support-chat-2-3-0"),
+                    FieldChange(
                         "metadata.annotations.image",
                         f"registry.acme.example/models/support-chat@{OLD}",
                         f"registry.acme.example/models/support-chat@{NEW}",
@@ -128,8 +127,8 @@ def drift() -> Plan:
                 "support-chat-2-2-0",
                 "taken-over",
                 (
-                    Field("spec.replicas", 5, 3, "kubectl-edit"),
-                    Field("spec.paused", True, None, "kubectl-edit"),
+                    FieldChange("spec.replicas", 5, 3, "kubectl-edit"),
+                    FieldChange("spec.paused", True, None, "kubectl-edit"),
                 ),
             ),
             change("staging/support-chat", "create", "Service", "support-chat-2-2-0", "missing"),
@@ -139,7 +138,7 @@ def drift() -> Plan:
                 "ConfigMap",
                 "embedder",
                 "changed",
-                (Field("data.args", "--a", "--b"),),
+                (FieldChange("data.args", "--a", "--b"),),
             ),
             change("production/retired", "delete", "Deployment", "retired-1-0-0", "surplus"),
         ),
@@ -148,9 +147,9 @@ def drift() -> Plan:
                 "aws-production",
                 exists=True,
                 resources=(
-                    ResourceLine("module.gpu.aws_eks_node_group.h100", "update", True, ("scaling_config",)),
-                    ResourceLine("module.gpu.aws_launch_template.h100", "replace", False, ("image_id", "tags")),
-                    ResourceLine("module.gpu.data.aws_ami.gpu", "read"),
+                    ResourceChange("module.gpu.aws_eks_node_group.h100", "update", True, ("scaling_config",)),
+                    ResourceChange("module.gpu.aws_launch_template.h100", "replace", False, ("image_id", "tags")),
+                    ResourceChange("module.gpu.data.aws_ami.gpu", "read"),
                 ),
                 saved=b"PK\x03\x04\xff",
             ),
@@ -173,7 +172,7 @@ def first() -> Plan:
             ClusterInfrastructure(
                 "aws-dev",
                 exists=False,
-                resources=tuple(ResourceLine(f"aws_thing.number[{i}]", "create") for i in range(80)),
+                resources=tuple(ResourceChange(f"aws_thing.number[{i}]", "create") for i in range(80)),
             ),
         ),
         message="release: 4 units",
@@ -236,10 +235,10 @@ def hostile() -> Plan:
                 "update",
                 ObjectRef("v1", "Kind", evil, evil),
                 "taken-over",
-                fields=(Field(evil, evil, [evil], evil),),
+                fields=(FieldChange(evil, evil, [evil], evil),),
             ),
         ),
-        infrastructure=(ClusterInfrastructure(evil, True, (ResourceLine(evil, "update", True, (evil,)),)),),
+        infrastructure=(ClusterInfrastructure(evil, True, (ResourceChange(evil, "update", True, (evil,)),)),),
         capacity=(PoolUse(evil, evil, evil, 1, 2, 3, 2, None, 1.0, 2.0),),
         left_alone=(LeftAlone(evil, evil),),
         warnings=(evil,),
@@ -253,7 +252,7 @@ def hostile() -> Plan:
 def large(models: int = 1000) -> Plan:
     """A first apply of many models in three environments: eight files and objects each, every one with a diff."""
     units = [UnitKey(environment, f"model-{i}") for environment in ENVIRONMENTS for i in range(models)]
-    fields = (Field("spec.replicas", 1, 2),)
+    fields = (FieldChange("spec.replicas", 1, 2),)
     return Plan(
         base=base(),
         releases=tuple(ReleaseChange(unit, "update", "1.1.0", "1.0.0", CAREFUL) for unit in units),

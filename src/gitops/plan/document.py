@@ -20,8 +20,8 @@ from gitops.plan.model import (
     PoolUse,
     Refusal,
     ReleaseChange,
-    ResourceLine,
 )
+from gitops.plan.observed import ResourceChange
 from gitops.values import Action
 
 SCHEMA = "gitops/plan/v1"
@@ -125,7 +125,7 @@ def _object(change: ObjectChange) -> Json:
     }
 
 
-def _resource(cluster: str, line: ResourceLine) -> Iterator[Json]:
+def _resource(cluster: str, line: ResourceChange) -> Iterator[Json]:
     replaces = line.action == "replace"
     # A replacement is one thing destroyed and one made: two changes, as Terraform counts them.
     actions: tuple[Action, ...] = ("delete", "create") if replaces else (line.action,)  # type: ignore[assignment]

@@ -12,8 +12,6 @@ from gitops.plan.observed import FieldChange, ResourceChange
 from gitops.values import Action, ObjectRef, UnitKey
 
 ChangeKind = Literal["release", "file", "object", "infrastructure"]
-Field = FieldChange
-ResourceLine = ResourceChange
 Reason = Literal["spec", "missing", "changed", "taken-over", "surplus"]
 
 
@@ -75,7 +73,7 @@ class ObjectChange:
     path: str = ""
     """The file that holds the desired object; empty for deletions."""
     uid: str = ""
-    fields: tuple[Field, ...] = ()
+    fields: tuple[FieldChange, ...] = ()
 
     @property
     def conflicts(self) -> tuple[str, ...]:
@@ -91,7 +89,7 @@ class ClusterInfrastructure:
 
     cluster: str
     exists: bool
-    resources: tuple[ResourceLine, ...]
+    resources: tuple[ResourceChange, ...]
     saved: bytes = field(default=b"", repr=False)
 
 
@@ -156,7 +154,7 @@ class Plan:
         """Whether there is anything to do: the prompt, the exit code and CI all ask this."""
         return bool(self.releases or self.files or self.objects or any(self.resources()))
 
-    def resources(self) -> Iterator[tuple[str, ResourceLine]]:
+    def resources(self) -> Iterator[tuple[str, ResourceChange]]:
         """Every infrastructure change with its cluster; reads are no changes."""
         for cluster in self.infrastructure:
             for line in cluster.resources:

@@ -19,7 +19,6 @@ from gitops.plan.document import SCHEMA, encode, plan_document
 from gitops.plan.model import (
     Base,
     ClusterInfrastructure,
-    Field,
     FileChange,
     LeftAlone,
     ObjectChange,
@@ -27,15 +26,15 @@ from gitops.plan.model import (
     PoolUse,
     Refusal,
     ReleaseChange,
-    ResourceLine,
 )
+from gitops.plan.observed import FieldChange, ResourceChange
 from gitops.values import ObjectRef, UnitKey
 
 _AGAIN = "make the plan again with `gitops plan --out`"
 
 
 def dump_plan(plan: Plan) -> bytes:
-    """The same bytes for the same plan. Field values must be JSON values, as those of live objects are."""
+    """The same bytes for the same plan. FieldChange values must be JSON values, as those of live objects are."""
     document = plan_document(plan)
     document["saved"] = plan
     # Through bytes once, so that the digest is over what a reader will parse.
@@ -125,10 +124,11 @@ def _file(item: dict[str, Any]) -> FileChange:
 
 
 def _object(item: dict[str, Any]) -> ObjectChange:
-    fields = tuple(Field(**change) for change in item["fields"])
+    fields = tuple(FieldChange(**change) for change in item["fields"])
     return ObjectChange(**(item | {"ref": ObjectRef(**item["ref"]), "fields": fields}))
 
 
 def _infrastructure(item: dict[str, Any]) -> ClusterInfrastructure:
-    resources = tuple(ResourceLine(**(line | {"attributes": tuple(line["attributes"])})) for line in item["resources"])
+    lines = item["resources"]
+    resources = tuple(ResourceChange(**(line | {"attributes": tuple(line["attributes"])})) for line in lines)
     return ClusterInfrastructure(**(item | {"resources": resources, "saved": _bytes(item["saved"])}))

@@ -11,13 +11,12 @@ import orjson
 from gitops.plan.model import (
     Base,
     ClusterInfrastructure,
-    Field,
     ObjectChange,
     Plan,
     PoolUse,
     ReleaseChange,
-    ResourceLine,
 )
+from gitops.plan.observed import FieldChange, ResourceChange
 from gitops.view.terminal import clip, visible
 
 SYMBOLS = {"create": "+", "update": "~", "delete": "-", "replace": "-/+", "read": "<="}
@@ -95,7 +94,7 @@ def object_words(change: ObjectChange, *, namespace: bool = False) -> str:
     return f"{SYMBOLS[change.action]} {name}" + (f"   ({reason})" if reason else "")
 
 
-def field_words(change: Field, width: int) -> str:
+def field_words(change: FieldChange, width: int) -> str:
     """`spec.replicas: 5 → 3`, long values shortened so that their difference stays to be seen."""
     mark = f"   (changed by {change.manager})" if change.manager else ""
     limit = max((width - len(change.path) - len(mark) - 5) // 2, 24)
@@ -115,13 +114,13 @@ def value_words(before: object, after: object, limit: int) -> tuple[str, str]:
     return clip(left, limit), clip(right, limit)
 
 
-def resource_words(line: ResourceLine) -> str:
+def resource_words(line: ResourceChange) -> str:
     """`~ aws_eks_node_group.h100   (scaling_config; drifted)`."""
     notes = [", ".join(line.attributes)] * bool(line.attributes) + ["drifted"] * line.drifted
     return f"{SYMBOLS[line.action]} {line.address}" + (f"   ({'; '.join(notes)})" if notes else "")
 
 
-def infrastructure_words(cluster: ClusterInfrastructure, changes: list[ResourceLine]) -> str:
+def infrastructure_words(cluster: ClusterInfrastructure, changes: list[ResourceChange]) -> str:
     """`aws-production: 49 to create (new cluster)`."""
     new = "" if cluster.exists else " (new cluster)"
     return f"{cluster.cluster}: {tally(line.action for line in changes)}{new}"
