@@ -2,7 +2,6 @@
 
 import re
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -75,14 +74,14 @@ def end_state(project: Project) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[list[str], dict[str, object]]]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], dict[str, object]]:
     """The effects of a second release, and where they lead."""
     path = tmp_path_factory.mktemp("undisturbed")
     project, log = new_project(path / "project"), path / "effects"
     project.gitops("apply", "--yes", "--embedded")
     release_next(project)
     assert project.killed_after(0, log, "apply", "--yes", "--embedded").code == 0
-    yield log.read_text().splitlines(), end_state(project)
+    return log.read_text().splitlines(), end_state(project)
 
 
 def test_every_effect_is_survived(undisturbed: tuple[list[str], dict[str, object]], tmp_path: Path) -> None:
