@@ -1,0 +1,62 @@
+"""Records are read by a pattern when they are exactly as written, and as YAML otherwise: both must agree."""
+
+import itertools
+
+import pytest
+
+from gitops.errors import GitopsError
+from gitops.rollout.release import (
+    Release,
+    ReleasedVersion,
+    Rendered,
+    SpecSource,
+    _as_written,
+    _as_yaml,
+    dump_release,
+    parse_release,
+)
+from gitops.values import UnitKey
+
+GPUS = (("", 0), ("L4", 2))
+PREVIOUS = ("", "1.0.0")
+SOURCES = (SpecSource(), SpecSource("a" * 40), SpecSource("a" * 40, modified=True))
+TREES = ({}, {"one": "b" * 40}, {"one": "b" * 40, "two-2": "c" * 40})
+ALL = [
+    Release(
+        UnitKey("dev", "chat"),
+        ReleasedVersion("1.2.0", "sha256:12", "2026-11-21T08:00:00Z", gpu, count, 3),
+        Rendered("sha256:34", trees),
+        source,
+        previous,
+    )
+    for (gpu, count), previous, source, trees in itertools.product(GPUS, PREVIOUS, SOURCES, TREES)
+]
+
+
+@pytest.mark.parametrize("release", ALL)
+def test_both_ways_agree(release: Release) -> None:
+    data = dump_release(release)
+    assert _as_written(data) == _as_yaml(data, "x") == release
+
+
+@pytest.mark.parametrize("version", ['1"0', "1\\0", "1\n0"])
+def test_escaped_text_is_left_to_yaml(version: str) -> None:
+    release = Release(UnitKey("dev", "chat"), ReleasedVersion(version, "d", "s"), Rendered("i"))
+    data = dump_release(release)
+    assert _as_written(data) is None
+    assert parse_release(data, "x") == release
+
+
+def test_names_stay_text_whatever_yaml_takes_them_for() -> None:
+    release = Release(UnitKey("dev", "null"), ReleasedVersion("1", "d", "s"), Rendered("i"))
+    assert parse_release(dump_release(release), "x") == release
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"kind: Release", b"kind: Other"), (b"  replicas: 0\n", b""), (b"v1\n", b"v2\n")]
+)
+def test_edited_records_are_refused(old: bytes, new: bytes) -> None:
+    data = dump_release(Release(UnitKey("dev", "chat"), ReleasedVersion("1", "d", "s"), Rendered("i")))
+    assert old in data
+    with pytest.raises(GitopsError, match="no release record"):
+        parse_release(data.replace(old, new), "x")
