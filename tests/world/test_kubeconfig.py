@@ -37,7 +37,12 @@ def aws_on_path(control_plane: ControlPlane, tmp_path: Path, monkeypatch: pytest
     status = {"clientCertificateData": user["certificate"], "clientKeyData": user["key"]}
     answer.write_text(
         json.dumps(
-            {"kind": "ExecCredential", "apiVersion": "client.authentication.k8s.io/v1beta1", "spec": {}, "status": status}
+            {
+                "kind": "ExecCredential",
+                "apiVersion": "client.authentication.k8s.io/v1beta1",
+                "spec": {},
+                "status": status,
+            }
         )
     )
     program = tmp_path / "bin" / "aws"
