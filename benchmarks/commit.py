@@ -7,8 +7,8 @@ from pathlib import Path
 
 from benchmarks.harness import stopwatch
 from gitops.engine import Options, open_session, plan
+from gitops.world.git.repository import open_repository
 from gitops.world.ports import Repository
-from gitops.world.repository import open_repository
 
 
 @dataclass(frozen=True)

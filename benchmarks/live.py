@@ -13,7 +13,7 @@ from benchmarks.harness import Figure, Setting
 from benchmarks.synthetic import write_project
 from gitops.plan.objects import phase_of
 from gitops.render.check import parse_manifest
-from gitops.world.kubernetes import connect
+from gitops.world.kubernetes.cluster import connect
 
 KUBECTL_OBJECTS = 500
 """`kubectl diff` takes many minutes for all of them; its time grows in proportion to their number."""

@@ -41,7 +41,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_an_installed_gitops_initialises_and_plans(installed: Path, tmp_path: Path) -> None:
-    env = {key: value for key, value in os.environ.items() if not key.startswith("GIT")} | {"PYTHONPATH": str(installed)}
+    env = {key: value for key, value in os.environ.items() if not key.startswith("GIT")} | {
+        "PYTHONPATH": str(installed)
+    }
 
     def gitops(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "gitops", *arguments]

@@ -33,9 +33,9 @@ from gitops.rollout.release import SpecSource
 from gitops.spec.load import load_spec
 from gitops.spec.resolved import Spec
 from gitops.values import LABEL_CLUSTER, LABEL_PIPELINE, Manifest, ObjectRef, UnitKey, workload_name
-from gitops.world.checkout import contains, is_shallow, spec_source
 from gitops.world.files import Project, read_modules, read_project, read_templates
 from gitops.world.gather import read_cluster_files, read_existing, read_stored
+from gitops.world.git.checkout import contains, is_shallow, spec_source
 from gitops.world.places import Kind
 from gitops.world.ports import Cluster, Progress
 from gitops.world.worlds import World

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gitops.world.embedded.apiserver import ApiServer
-from gitops.world.kinds import KINDS
+from gitops.world.kubernetes.kinds import KINDS
 from tests.support.project import Project, run_git
 
 NAMES = {kind.name: kind for kind in KINDS.values()}

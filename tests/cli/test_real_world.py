@@ -101,6 +101,15 @@ def name_of(project: Project) -> str:
     return found[1]
 
 
+@pytest.fixture(autouse=True)
+def _gpus_are_given_back(control_plane: ControlPlane) -> Iterator[None]:
+    """The control plane serves other tests as well: nothing may stay on its few GPUs."""
+    yield
+    labelled = control_plane.kubectl("get", "namespaces", "-l", "gitops/pipeline", "-o", "name").split()
+    if labelled:
+        control_plane.kubectl("delete", "--wait=false", *labelled)
+
+
 def live(plane: ControlPlane, project: Project) -> dict[str, Any]:
     """The project's objects, without what differs between any two runs."""
     kinds = "ns,sa,cm,svc,deploy,hpa,netpol,pdb,httproutes,podmonitors"
@@ -214,6 +223,7 @@ def test_every_effect_is_survived(control_plane: ControlPlane, tmp_path: Path) -
         reached = end_state(project)
         for part, value in expected.items():
             assert reached[part] == value, f"{part} differs; killed after {effect}"
+        control_plane.kubectl("delete", "--wait=false", "namespace", f"{name_of(project)}-staging")
 
 
 # --- and Terraform -------------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from gitops.rollout.message import Released, commit_message
 from gitops.rollout.release import SpecSource
 from gitops.values import UnitKey
 from gitops.view.history import history_data, history_text
+from gitops.world.git.repository import open_repository
 from gitops.world.ports import Commit
-from gitops.world.repository import open_repository
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 DEV, PRODUCTION = UnitKey("dev", "chat"), UnitKey("production", "chat")

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 import orjson
 
 from gitops.values import LABEL_ENVIRONMENT, LABEL_MODEL, LABEL_PIPELINE, ObjectRef
-from gitops.world.kinds import kind_of
-from gitops.world.kubernetes import KubernetesCluster
+from gitops.world.kubernetes.cluster import KubernetesCluster
+from gitops.world.kubernetes.kinds import kind_of
+from gitops.world.kubernetes.transport import NO_QUERY, Response, Transport, TransportError
 from gitops.world.ports import Readiness
-from gitops.world.transport import NO_QUERY, Response, Transport, TransportError
 
 LABELS = {LABEL_ENVIRONMENT: "dev", LABEL_MODEL: "chat"}
 Manifest = dict[str, Any]

@@ -6,10 +6,10 @@ from typing import Any
 import orjson
 import pytest
 
-from gitops.world.api import Api, concurrently
-from gitops.world.cluster_error import ClusterError
-from gitops.world.kinds import kind_of
-from gitops.world.transport import NO_QUERY, Response, RetryPolicy
+from gitops.world.kubernetes.api import Api, concurrently
+from gitops.world.kubernetes.errors import ClusterError
+from gitops.world.kubernetes.kinds import kind_of
+from gitops.world.kubernetes.transport import NO_QUERY, Response, RetryPolicy
 
 CONFIG_MAP = kind_of("v1", "ConfigMap")
 ROUTE = kind_of("gateway.networking.k8s.io/v1", "HTTPRoute")

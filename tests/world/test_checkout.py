@@ -11,7 +11,7 @@ import pytest
 
 from gitops.errors import GitopsError
 from gitops.rollout.release import SpecSource
-from gitops.world.checkout import contains, is_shallow, spec_source
+from gitops.world.git.checkout import contains, is_shallow, spec_source
 
 SPEC, ENVIRONMENT = Path("pipeline.yaml"), Path("environments/dev.yaml")
 

@@ -10,9 +10,9 @@ import pytest
 from gitops.values import FIELD_MANAGER, LABEL_PIPELINE, ObjectRef
 from gitops.world import effects
 from gitops.world.embedded.apiserver import ApiServer, EmbeddedPool
-from gitops.world.kubernetes import ClusterError, Conflict, KubernetesCluster
+from gitops.world.kubernetes.cluster import ClusterError, Conflict, KubernetesCluster
+from gitops.world.kubernetes.transport import RetryPolicy
 from gitops.world.ports import Difference
-from gitops.world.transport import RetryPolicy
 from tests.support.controlplane import ControlPlane
 from tests.support.faultproxy import FaultProxy
 from tests.world.bench import Bench, FaultyTransport
@@ -33,7 +33,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
         cluster = KubernetesCluster(transport, name="contract", retry=retry)
         made = Bench(cluster, transport, transport, namespace, waits)
     else:
-        from gitops.world.kubernetes_http import open_http
+        from gitops.world.kubernetes.http import open_http
 
         plane = request.getfixturevalue("control_plane")
         proxy: FaultProxy = request.getfixturevalue("fault_proxy")
@@ -105,7 +105,7 @@ def test_one_dry_run_answers_for_all_objects_that_the_server_completes_alike(ben
 
 
 def test_many_objects_come_in_pages(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gitops.world.api._PAGE", 3)
+    monkeypatch.setattr("gitops.world.kubernetes.api._PAGE", 3)
     desired = [bench.config(f"config-{index}") for index in range(8)]
     bench.apply(*desired)
     bench.faults.clear()

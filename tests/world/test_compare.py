@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from gitops.world.cluster_error import readable_path
-from gitops.world.compare import MASK, changes, is_unchanged, our_fields, unclear
 from gitops.world.embedded.fieldset import fields_of, to_fields_v1
+from gitops.world.kubernetes.compare import MASK, changes, is_unchanged, our_fields, unclear
+from gitops.world.kubernetes.errors import readable_path
 
 Manifest = dict[str, Any]
 

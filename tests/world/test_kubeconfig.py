@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gitops.errors import GitopsError
-from gitops.world.kubeconfig import write_eks_kubeconfig
-from gitops.world.kubernetes import connect
+from gitops.world.kubernetes.cluster import connect
+from gitops.world.kubernetes.kubeconfig import write_eks_kubeconfig
 from tests.support.controlplane import ControlPlane
 
 CREDENTIAL = """\

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from gitops.values import ObjectRef
-from gitops.world.kubernetes import ClusterError, KubernetesCluster, connect
-from gitops.world.kubernetes_http import open_http
-from gitops.world.transport import RetryPolicy
+from gitops.world.kubernetes.cluster import ClusterError, KubernetesCluster, connect
+from gitops.world.kubernetes.http import open_http
+from gitops.world.kubernetes.transport import RetryPolicy
 from tests.support.controlplane import ControlPlane
 
 REF = ObjectRef("v1", "ConfigMap", "default", "config")

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from gitops.values import ObjectRef
-from gitops.world.kubernetes import connect
-from gitops.world.readiness import most_telling, readiness_of
+from gitops.world.kubernetes.cluster import connect
+from gitops.world.kubernetes.readiness import most_telling, readiness_of
 from tests.support.controlplane import ControlPlane
 
 Manifest = dict[str, Any]

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from gitops.errors import GitopsError
+from gitops.world.git.repository import open_repository
 from gitops.world.ports import Progress, Repository
-from gitops.world.repository import open_repository
 
 STATE = ".gitops"
 """Directory below the project that holds caches, local Terraform state and the embedded world."""

@@ -55,8 +55,8 @@ class World:
             from gitops.world.embedded.infrastructure import EmbeddedInfrastructure
 
             return EmbeddedInfrastructure(self._state / "infrastructure" / f"{name}.json", root)
-        from gitops.world.infrastructure import TerraformInfrastructure
         from gitops.world.terraform import Terraform
+        from gitops.world.terraform.infrastructure import TerraformInfrastructure
 
         terraform = Terraform(self._state / "terraform" / name, root=root, progress=self._progress)
         return TerraformInfrastructure(terraform, root)
@@ -72,7 +72,7 @@ class World:
     def _connect(self, name: str, spec: ClusterSpec, access: Access) -> Cluster:
         if self.kind == "embedded" or isinstance(spec, EmbeddedCluster):
             return self._embedded(name, spec)
-        from gitops.world.kubernetes import connect
+        from gitops.world.kubernetes.cluster import connect
 
         if spec.context is not None:
             return connect(spec.context)
@@ -81,7 +81,7 @@ class World:
             raise GitopsError(
                 "the cluster does not exist yet", where=name, hint="`gitops apply` creates it by Terraform"
             )
-        from gitops.world.kubeconfig import write_eks_kubeconfig
+        from gitops.world.kubernetes.kubeconfig import write_eks_kubeconfig
 
         return connect(name, kubeconfig=write_eks_kubeconfig(self._state / "kubeconfig", name, outputs))
 

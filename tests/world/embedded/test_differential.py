@@ -14,9 +14,9 @@ import pytest
 from gitops.values import ObjectRef
 from gitops.world.embedded.apiserver import ApiServer
 from gitops.world.embedded.fieldset import from_fields_v1
-from gitops.world.kinds import kind_of
-from gitops.world.kubernetes_http import open_http
-from gitops.world.transport import Response, Transport
+from gitops.world.kubernetes.http import open_http
+from gitops.world.kubernetes.kinds import kind_of
+from gitops.world.kubernetes.transport import Response, Transport
 from tests.support.controlplane import ControlPlane
 
 pytestmark = pytest.mark.controlplane

@@ -9,7 +9,7 @@ import pytest
 
 from gitops.values import ObjectRef
 from gitops.world.embedded.apiserver import ApiServer, EmbeddedPool
-from gitops.world.kubernetes import KubernetesCluster
+from gitops.world.kubernetes.cluster import KubernetesCluster
 from gitops.world.ports import Readiness
 
 Manifest = dict[str, Any]

@@ -11,7 +11,7 @@ import pytest
 
 from gitops.world.embedded.apiserver import ApiServer, open_embedded
 from gitops.world.embedded.store import Key, Store
-from gitops.world.kubernetes import ClusterError
+from gitops.world.kubernetes.cluster import ClusterError
 
 APPLY = """
 import sys, time

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from gitops.world.embedded.fieldset import Paths, display
-from gitops.world.transport import Response
+from gitops.world.kubernetes.transport import Response
 
 
 class Refusal(Exception):

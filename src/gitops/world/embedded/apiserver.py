@@ -2,7 +2,7 @@
 
 It speaks the Transport protocol, so that the same KubernetesCluster works on it as on a real server, and answers
 in the real server's words (statuses, conflict causes, messages) for what that needs: lists with labels and
-pages, get, create, server-side apply, merge patch, delete. It serves every kind of `world.kinds`.
+pages, get, create, server-side apply, merge patch, delete. It serves every kind of `world.kubernetes.kinds`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import Any
 
 import orjson
 
-from gitops.world.cluster_error import ClusterError
 from gitops.world.embedded import fieldset
 from gitops.world.embedded.answers import Refusal, answer, conflict, invalid, not_found, refused
 from gitops.world.embedded.pods import DEPLOYMENTS, PODS, rfc3339
 from gitops.world.embedded.simulate import AUTOSCALERS, EmbeddedPool, Simulation
 from gitops.world.embedded.store import Key, Store
-from gitops.world.kinds import KINDS, Kind
-from gitops.world.kubernetes import KubernetesCluster
-from gitops.world.transport import NO_QUERY, Response, TransportError
+from gitops.world.kubernetes.cluster import KubernetesCluster
+from gitops.world.kubernetes.errors import ClusterError
+from gitops.world.kubernetes.kinds import KINDS, Kind
+from gitops.world.kubernetes.transport import NO_QUERY, Response, TransportError
 
 __all__ = ["ApiServer", "EmbeddedPool", "open_embedded"]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from gitops.world.structure import ATOMIC_AT_TOP, ATOMIC_ITEMS, ATOMIC_MAPS, SETS, item_key, list_keys
+from gitops.world.kubernetes.structure import ATOMIC_AT_TOP, ATOMIC_ITEMS, ATOMIC_MAPS, SETS, item_key, list_keys
 
 Path = tuple[str, ...]
 Paths = frozenset[Path]

@@ -18,8 +18,8 @@ import kubernetes.config
 import urllib3
 from kubernetes.config import ConfigException
 
-from gitops.world.cluster_error import ClusterError
-from gitops.world.transport import NO_QUERY, Response, TransportError
+from gitops.world.kubernetes.errors import ClusterError
+from gitops.world.kubernetes.transport import NO_QUERY, Response, TransportError
 
 _CONNECT_SECONDS = 5.0
 _client: Any = kubernetes.client  # both are untyped

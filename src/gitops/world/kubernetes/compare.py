@@ -17,8 +17,8 @@ from typing import Any, NamedTuple, TypeGuard
 import orjson
 
 from gitops.values import FIELD_MANAGER, Manifest
+from gitops.world.kubernetes.structure import KEY_DEFAULTS, item_key, list_keys
 from gitops.world.ports import FieldChange
-from gitops.world.structure import KEY_DEFAULTS, item_key, list_keys
 
 MASK = "(masked)"
 ABSENT: Any = None

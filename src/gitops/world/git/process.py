@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from gitops.errors import GitopsError
-from gitops.world.git_failure import explain, mask, plain
+from gitops.world.git.failure import explain, mask, plain
 
 LOCAL_SECONDS = 600.0
 NETWORK_SECONDS = 600.0

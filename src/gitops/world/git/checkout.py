@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from gitops.rollout.release import SpecSource
-from gitops.world.git import Git, Result
+from gitops.world.git.process import Git, Result
 
 _ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 

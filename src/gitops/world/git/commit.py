@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gitops.errors import GitopsError
-from gitops.world.git import Git
+from gitops.world.git.process import Git
 from gitops.world.ports import Entry
 
 _FILE_MODE = "100644"

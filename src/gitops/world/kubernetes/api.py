@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import orjson
 
 from gitops.values import FIELD_MANAGER, Manifest, ObjectRef
-from gitops.world.cluster_error import ClusterError, not_served, refusal
-from gitops.world.kinds import Kind, kind_of
-from gitops.world.transport import NO_QUERY, Response, RetryPolicy, Transport, TransportError
+from gitops.world.kubernetes.errors import ClusterError, not_served, refusal
+from gitops.world.kubernetes.kinds import Kind, kind_of
+from gitops.world.kubernetes.transport import NO_QUERY, Response, RetryPolicy, Transport, TransportError
 
 THREADS = 8
 FEW = 3

@@ -13,11 +13,10 @@ from urllib.parse import unquote
 from ulid import ULID
 
 from gitops.errors import GitopsError
-from gitops.world.git import Git
-from gitops.world.git_commit import check_paths, differing, identity, sign_commit, with_parents, write_commit
-from gitops.world.git_failure import Damaged, mask
-from gitops.world.git_log import read_log
-from gitops.world.git_origin import (
+from gitops.world.git.commit import check_paths, differing, identity, sign_commit, with_parents, write_commit
+from gitops.world.git.failure import Damaged, mask
+from gitops.world.git.log import read_log
+from gitops.world.git.origin import (
     PENDING,
     LocalOrigin,
     Origin,
@@ -26,6 +25,7 @@ from gitops.world.git_origin import (
     moved,
     new_pending,
 )
+from gitops.world.git.process import Git
 from gitops.world.ports import Commit, Entry, Progress
 
 ABANDONED_SECONDS = 3600

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 import orjson
 
 from gitops.values import LABEL_ENVIRONMENT, LABEL_MODEL, Manifest, ObjectRef
-from gitops.world.api import FEW, THREADS, Api, Live, concurrently
-from gitops.world.cluster_error import conflict_claims
-from gitops.world.compare import Signature, changes, is_unchanged, our_fields, unclear
-from gitops.world.kinds import KINDS, Kind, kind_of
+from gitops.world.kubernetes.api import FEW, THREADS, Api, Live, concurrently
+from gitops.world.kubernetes.compare import Signature, changes, is_unchanged, our_fields, unclear
+from gitops.world.kubernetes.errors import conflict_claims
+from gitops.world.kubernetes.kinds import KINDS, Kind, kind_of
 from gitops.world.ports import Difference
 
 LIST_THREADS = 4

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
-from gitops.world.git import Git
+from gitops.world.git.process import Git
 from gitops.world.ports import Commit
 
 # Records start with RS and their fields are separated by NUL: no commit message can contain a NUL.

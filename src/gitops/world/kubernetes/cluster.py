@@ -8,13 +8,13 @@ from pathlib import Path
 
 from gitops.values import Manifest, ObjectRef
 from gitops.world import effects
-from gitops.world.api import FEW, THREADS, Api, Live, concurrently
-from gitops.world.cluster_error import ClusterError, Conflict, conflict_claims
-from gitops.world.drift import LIST_THREADS, find_differences
-from gitops.world.kinds import kind_of
+from gitops.world.kubernetes.api import FEW, THREADS, Api, Live, concurrently
+from gitops.world.kubernetes.drift import LIST_THREADS, find_differences
+from gitops.world.kubernetes.errors import ClusterError, Conflict, conflict_claims
+from gitops.world.kubernetes.kinds import kind_of
+from gitops.world.kubernetes.readiness import MISSING, readiness_of
+from gitops.world.kubernetes.transport import RetryPolicy, Transport
 from gitops.world.ports import Difference, Readiness
-from gitops.world.readiness import MISSING, readiness_of
-from gitops.world.transport import RetryPolicy, Transport
 
 __all__ = ["ClusterError", "Conflict", "KubernetesCluster", "connect"]
 
@@ -27,7 +27,7 @@ def connect(context: str | None, *, kubeconfig: Path | None = None, timeout: flo
     `kubeconfig` defaults to KUBECONFIG, then ~/.kube/config, then a pod's own service account. `timeout` is
     seconds for one attempt. Raises ClusterError when the configuration cannot be used.
     """
-    from gitops.world.kubernetes_http import open_http  # costs 0.25 s CPU
+    from gitops.world.kubernetes.http import open_http  # costs 0.25 s CPU
 
     name, transport = open_http(context, kubeconfig, timeout=timeout, connections=LIST_THREADS + THREADS)
     return KubernetesCluster(transport, name=name)

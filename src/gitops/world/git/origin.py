@@ -15,8 +15,8 @@ from ulid import ULID
 
 from gitops.errors import GitopsError, Moved
 from gitops.world.effects import happened
-from gitops.world.git import NETWORK_SECONDS, Git, Result, from_os_error
-from gitops.world.git_failure import Damaged, explain, mask
+from gitops.world.git.failure import Damaged, explain, mask
+from gitops.world.git.process import NETWORK_SECONDS, Git, Result, from_os_error
 from gitops.world.ports import Progress
 
 PENDING = "refs/gitops/pending/"

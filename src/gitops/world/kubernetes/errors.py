@@ -10,8 +10,8 @@ import orjson
 
 from gitops.errors import GitopsError
 from gitops.values import ObjectRef
-from gitops.world.kinds import Kind
-from gitops.world.transport import Response, is_mistyped
+from gitops.world.kubernetes.kinds import Kind
+from gitops.world.kubernetes.transport import Response, is_mistyped
 
 _LONGEST = 300
 

@@ -1,0 +1,1 @@
+"""Git, by plumbing commands: the GitOps repository, and facts of the spec's own checkout."""
