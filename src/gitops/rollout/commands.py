@@ -1,0 +1,104 @@
+"""What people ask for: each command becomes an event, or a sentence that says why it cannot be done."""
+
+from __future__ import annotations
+
+from gitops.rollout.case import Case, Underway, roll_back, settle
+from gitops.rollout.events import Event, one_line
+from gitops.rollout.observation import Command
+from gitops.rollout.state import Kept
+
+_NOTHING = "no rollout is under way"
+
+
+def answer(case: Case, command: Command) -> Event | str:
+    """The event that does what the command says, or why it is refused."""
+    rollout = case if isinstance(case, Underway) else None
+    match command.kind:
+        case "abort":
+            return rollout.roll_back(f"aborted by {command.by}", command.by) if rollout else _NOTHING
+        case "rollback":
+            return _back_from_candidate(rollout, command) if rollout else _back_from_stable(case, command)
+        case "retry":
+            return _retry(case, command)
+        case "approve":
+            return _NOTHING_TO_APPROVE if rollout else _approve(case, command)
+        case "pause":
+            return _pause(rollout, command) if rollout else _NOTHING
+        case "resume":
+            return _resume(rollout, command) if rollout else _NOTHING
+        case "promote":
+            return _promote(rollout, command) if rollout else _NOTHING
+
+
+_NOTHING_TO_APPROVE = "nothing waits for approval"
+
+
+def _back_from_candidate(rollout: Underway, command: Command) -> Event:
+    """Whatever version was asked for, the candidate loses its traffic."""
+    reason = f"rolled back by {command.by}"
+    to = _warm(rollout, command.version)
+    if command.version in ("", rollout.stable):
+        return rollout.roll_back(reason, command.by)
+    if to is None or rollout.state.rejection(to.version.digest) or rollout.state.stable is None:
+        return rollout.roll_back(f"{reason}; {command.version} cannot be had, so to {rollout.stable}", command.by)
+    return roll_back(rollout, rollout.candidate.version, to.version, reason, command.by)
+
+
+def _back_from_stable(case: Case, command: Command) -> Event | str:
+    stable, to = case.state.stable, _warm(case, command.version)
+    if stable is None:
+        return "nothing is deployed"
+    if command.version == stable.version:
+        return f"{stable.version} has all traffic already"
+    if to and (rejection := case.state.rejection(to.version.digest)):
+        return f"{to.version.version} is rejected ({rejection.reason}): retry it"
+    if to is None:
+        return f"{command.version or 'the version before'} is not warm any more: name it in the spec to bring it back"
+    return roll_back(case, stable, to.version, f"rolled back by {command.by}", command.by)
+
+
+def _warm(case: Case, version: str) -> Kept | None:
+    """The kept version of this name, or without a name the one that was stable before."""
+    asked = (one for one in case.state.kept if (one.version.version == version if version else one.previous))
+    return next(asked, None)
+
+
+def _retry(case: Case, command: Command) -> Event | str:
+    target = case.seen.target
+    if not case.state.rejection(target.digest):
+        return f"{target.version} is not rejected"
+    return settle(case, "retry", f"{target.version} may be tried again, says {command.by}", command.by)
+
+
+def _approve(case: Case, command: Command) -> Event | str:
+    target, by = case.seen.target, one_line(command.by)
+    if target == case.state.stable or case.policy.approvals < 1 or case.state.rejection(target.digest):
+        return _NOTHING_TO_APPROVE
+    if not by or (target.digest, by) in case.state.approvals:
+        return f"{by or 'somebody without a name'} cannot approve {target.version} (again)"
+    return settle(case, "approve", f"{by} approves {target.version}", by)
+
+
+def _pause(rollout: Underway, command: Command) -> Event | str:
+    pause = rollout.candidate.pause
+    if pause and pause.cause == "person":
+        return f"paused already: {pause.reason}"
+    return rollout.pause("person", f"paused by {command.by}", command.by)
+
+
+def _resume(rollout: Underway, command: Command) -> Event | str:
+    if not rollout.candidate.pause:
+        return "the rollout is not paused"
+    warned = tuple(one.gate for one in rollout.judgement.warned)
+    accepted = f", who accepts {', '.join(warned)} at this weight" if warned else ""
+    return rollout.resume(f"resumed by {command.by}{accepted}", command.by, warned)
+
+
+def _promote(rollout: Underway, command: Command) -> Event | str:
+    if rollout.seen.freeze:
+        return f"frozen: {rollout.seen.freeze}"
+    if rollout.ready >= 100:
+        return rollout.promote(command.by)
+    if rollout.candidate.stage == "promoting" and not rollout.candidate.pause:
+        return "it is being promoted, and waits for ready capacity"
+    return rollout.scale(promoting=True, by=command.by)

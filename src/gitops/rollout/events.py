@@ -1,0 +1,156 @@
+"""What a decision changes, as a value, and the one function that changes a state.
+
+`step` and `replay` both go through `evolve`, so that the history in Git gives the state that the machine had.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from gitops.errors import GitopsError
+from gitops.rollout.phases import Kind, Stage
+from gitops.rollout.state import (
+    Approval,
+    Candidate,
+    Kept,
+    ModelVersion,
+    Pause,
+    PauseCause,
+    Rejection,
+    RolloutState,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change of a rollout. Fields that a kind has no use for keep their defaults.
+
+    `version` is the version that the rollout is about; of a `roll-back` the one that loses its traffic, and
+    `previous` names the one that gets it. Texts are one line, as a trailer can carry them.
+    """
+
+    kind: Kind
+    at: int
+    version: ModelVersion
+    previous: str = ""
+    stage: Stage | None = None
+    """The stage afterwards (`start`, `scale`, `resume`)."""
+    step: int = 0
+    steps: int = 0
+    weight: int = 0
+    mirror: int = 0
+    scale: int = 0
+    cause: PauseCause = "person"
+    by: str = ""
+    reason: str = ""
+    tolerates: tuple[str, ...] = ()
+    rejects: bool = False
+    """A roll-back after which the version stays away until the spec changes or a person retries it."""
+    drained: int = 0
+    until: int = 0
+
+
+def one_line(text: str) -> str:
+    """The text as a trailer can carry it and gives it back."""
+    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", " ", text).split())
+
+
+def evolve(state: RolloutState, event: Event) -> RolloutState:
+    """The state after the event. Raises GitopsError when there is no candidate for an event that needs one."""
+    match event.kind:
+        case "start":
+            return _start(state, event)
+        case "roll-back":
+            return _roll_back(state, event)
+        case "promote":
+            return _promote(state, event)
+        case "retire":
+            return replace(state, kept=tuple(one for one in state.kept if one.version != event.version))
+        case "retry":
+            return replace(state, rejected=_others(state.rejected, event.version.digest))
+        case "approve":
+            approval = Approval(event.version.digest, event.by)
+            return replace(state, approvals=(*state.approvals, approval))
+        case "clear":
+            return replace(state, rejected=())
+        case _:
+            return replace(state, candidate=_moved(_candidate(state, event), event))
+
+
+def _candidate(state: RolloutState, event: Event) -> Candidate:
+    if state.candidate is None:
+        raise GitopsError(f"{event.kind} of {event.version.version} without a rollout under way")
+    return state.candidate
+
+
+def _moved(candidate: Candidate, event: Event) -> Candidate:
+    """The candidate after an event that keeps the rollout under way."""
+    if event.kind == "pause":
+        # A person who takes over a pause does not prolong it.
+        entered = candidate.entered if candidate.pause else event.at
+        return replace(candidate, entered=entered, pause=Pause(event.cause, event.reason, event.by))
+    going_on = replace(candidate, entered=event.at, pause=None)
+    if event.kind == "wait":
+        return replace(going_on, stage="waiting-for-capacity")
+    if event.kind == "scale":
+        return replace(going_on, stage=event.stage or candidate.stage, scale=event.scale)
+    if event.kind == "resume":
+        return replace(going_on, stage=event.stage or candidate.stage, tolerated=event.tolerates)
+    return replace(
+        going_on,
+        stage="baking",
+        since=event.at,
+        step=event.step,
+        weight=event.weight,
+        mirror=event.mirror,
+        scale=event.scale,
+        tolerated=(),
+    )
+
+
+def _start(state: RolloutState, event: Event) -> RolloutState:
+    candidate = Candidate(
+        version=event.version,
+        stage=event.stage or "starting",
+        scale=event.scale,
+        started=event.at,
+        since=event.at,
+        entered=event.at,
+    )
+    # Its own pods, when they are still there, are taken over; those of another artifact of that name cannot stay.
+    kept = tuple(one for one in state.kept if one.version.version != event.version.version)
+    return replace(state, candidate=candidate, kept=kept, rejected=(), approvals=())
+
+
+def _promote(state: RolloutState, event: Event) -> RolloutState:
+    candidate = _candidate(state, event)
+    # One warm version is enough: older ones stay only until their last requests are over.
+    kept = [replace(one, until=one.drained, previous=False) for one in state.kept if one.drained > event.at]
+    if state.stable:
+        kept.append(Kept(state.stable, event.drained, event.until, previous=True))
+    return replace(state, stable=candidate.version, candidate=None, kept=tuple(kept))
+
+
+def _roll_back(state: RolloutState, event: Event) -> RolloutState:
+    """Traffic goes to stable, or to a kept version that takes stable's place."""
+    leaving = [state.candidate.version] if state.candidate else []
+    stable, kept = state.stable, state.kept
+    back = next((one.version for one in kept if one.version.version == event.previous), None)
+    if back and stable and stable.version != event.previous:
+        kept = tuple(one for one in kept if one.version != back)
+        leaving.append(stable)
+        stable = back
+    kept = (*kept, *(Kept(version, event.drained, event.until) for version in leaving))
+    return replace(state, stable=stable, candidate=None, kept=kept, rejected=_rejected(state, event))
+
+
+def _rejected(state: RolloutState, event: Event) -> tuple[Rejection, ...]:
+    if not event.rejects:
+        return state.rejected
+    return (*_others(state.rejected, event.version.digest), Rejection(event.version, event.reason, event.at))
+
+
+def _others(rejected: Iterable[Rejection], digest: str) -> tuple[Rejection, ...]:
+    return tuple(one for one in rejected if one.version.digest != digest)

@@ -1,0 +1,142 @@
+"""The rollout state machine: `step` looks once at one unit and says what to do, without touching anything.
+
+`rollout.phases` has the state diagram, the table of transitions with their reasons and the deadlines. Rules come in
+an order, and the first that has something to say decides:
+
+1. a person's abort or rollback;
+2. a new target: traffic to stable, and the next look starts again;
+3. a gate beyond its critical limit: roll back at once;
+4. ready capacity below the weight;
+5. a step that took longer than all its waits together;
+6. a person's other commands;
+7. doubt: a gate beyond its milder limit, or a metrics outage, pauses at the present weight;
+8. what the phase waits for, or its deadline;
+9. a kept version whose time is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from gitops.rollout.case import Case, Underway, retire
+from gitops.rollout.commands import answer
+from gitops.rollout.events import Event, evolve
+from gitops.rollout.judgement import sentences
+from gitops.rollout.observation import Command, Observation
+from gitops.rollout.phases import Kind
+from gitops.rollout.policy import Policy
+from gitops.rollout.progress import holding, proceed
+from gitops.rollout.replay import trailers_of
+from gitops.rollout.state import RolloutState
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do next, and why. A `hold` leaves the state as it is; everything else is one commit."""
+
+    kind: Kind | Literal["hold"]
+    state: RolloutState
+    """The state after the decision."""
+    sentence: str
+    evidence: tuple[str, ...] = ()
+    """One line each: what every gate said, and the capacity that was ready."""
+    event: Event | None = None
+    answered: Command | None = None
+    """The command that this look was asked to answer, if any."""
+    refused: str = ""
+    """Why that command was not done; empty when it was."""
+
+
+def step(policy: Policy, state: RolloutState, observation: Observation) -> Decision:
+    """Decide. Pure and total: the same arguments give the same decision, and none of them raises."""
+    case = _case(policy, state, observation)
+    command = observation.command
+    answered = answer(case, command) if command else ""
+    asked = answered if isinstance(answered, Event) else None
+    event = _first(case, asked)
+    return Decision(
+        kind=event.kind if event else "hold",
+        state=evolve(state, event) if event else state,
+        sentence=event.reason if event else holding(case),
+        evidence=_evidence(observation),
+        event=event,
+        answered=command,
+        refused=_refused(answered, event),
+    )
+
+
+def trailers(decision: Decision) -> tuple[tuple[str, str], ...]:
+    """The trailers of the commit that carries the decision; none for a hold. `rollout.replay` reads them back."""
+    return trailers_of(decision.event) if decision.event else ()
+
+
+def _case(policy: Policy, state: RolloutState, seen: Observation) -> Case:
+    if state.candidate is None:
+        return Case(policy, state, seen)
+    return Underway(policy, state, seen, state.candidate)
+
+
+def _first(case: Case, asked: Event | None) -> Event | None:
+    if asked and asked.kind == "roll-back":
+        return asked
+    if isinstance(case, Underway):
+        for urgent in URGENT:
+            if event := urgent(case):
+                return event
+    return asked or proceed(case) or _over(case)
+
+
+def _refused(answered: Event | str, event: Event | None) -> str:
+    if isinstance(answered, str):
+        return answered
+    return "" if answered is event or event is None else f"something more urgent came first: {event.reason}"
+
+
+def _evidence(seen: Observation) -> tuple[str, ...]:
+    known = (("candidate", seen.ready), ("stable", seen.stable_ready))
+    capacity = tuple(f"{who} is ready for {ready} % of traffic" for who, ready in known if ready is not None)
+    return (*(one.sentence for one in seen.results), *capacity)
+
+
+# --- Urgent: decided before a person is heard who does not ask to go back ------------------------------------------
+
+
+def _superseded(case: Underway) -> Event | None:
+    target = case.seen.target
+    if target == case.candidate.version:
+        return None
+    return case.roll_back(f"the spec names {target.version} now", rejects=False)
+
+
+def _critical(case: Underway) -> Event | None:
+    failed = case.judgement.failed
+    return case.roll_back(sentences(failed)) if failed else None
+
+
+def _lost_capacity(case: Underway) -> Event | None:
+    """An unknown capacity is no lost one: an API server that does not answer says nothing about pods."""
+    load, ready = case.candidate.load, case.seen.ready
+    if ready is None or ready >= load:
+        return None
+    reason = f"ready capacity fell to {ready} %, below its {load} %"
+    if case.policy.lost_capacity == "roll-back":
+        return case.roll_back(reason)
+    return None if case.candidate.pause else case.pause("capacity", reason)
+
+
+def _overdue(case: Underway) -> Event | None:
+    """Bounds whatever alternates: a gate that warns and passes in turn, a freeze without end."""
+    limit = case.policy.step_limit(case.candidate.load)
+    if case.policy.pause_outcome == "hold" or case.elapsed(case.candidate.since) < limit:
+        return None
+    return case.roll_back(f"at {case.candidate.load} % for longer than all its deadlines together ({limit} s)")
+
+
+URGENT: tuple[Callable[[Underway], Event | None], ...] = (_superseded, _critical, _lost_capacity, _overdue)
+
+
+def _over(case: Case) -> Event | None:
+    over = [one for one in case.state.kept if case.seen.now >= one.until]
+    return retire(case, over[0], f"{over[0].version.version} is kept no longer") if over else None

@@ -1,0 +1,193 @@
+"""What each phase waits for, what happens then, and what happens when it does not come in time."""
+
+from __future__ import annotations
+
+from gitops.rollout.case import Case, Underway, retire, settle, start
+from gitops.rollout.events import Event
+from gitops.rollout.judgement import Judgement, sentences
+from gitops.rollout.verdicts import Result
+
+
+def proceed(case: Case) -> Event | None:
+    """The event that is due in this phase, or None to hold."""
+    if not isinstance(case, Underway):
+        return _idle(case)
+    if case.candidate.pause:
+        return _paused(case)
+    if case.candidate.stage == "promoting":
+        return _reach(case)
+    if doubt := _doubt(case):
+        return doubt
+    if case.candidate.stage == "waiting-for-capacity":
+        return _waiting(case)
+    return _reach(case) if case.candidate.stage == "starting" else _baking(case)
+
+
+def holding(case: Case) -> str:
+    """The sentence of a hold: what it waits for."""
+    if not isinstance(case, Underway):
+        return _idle_words(case)
+    if case.candidate.pause:
+        return f"paused: {case.candidate.pause.reason}"
+    if case.seen.freeze:
+        return f"frozen: {case.seen.freeze}"
+    if case.candidate.stage == "waiting-for-capacity":
+        return f"waits for room to carry {case.goal.load} %"
+    if case.candidate.stage == "baking":
+        return _baking_words(case)
+    ready = "unknown" if case.seen.ready is None else f"{case.seen.ready} %"
+    return f"waits for ready capacity: {ready} of {case.goal.load} %"
+
+
+# --- Idle ----------------------------------------------------------------------------------------------------
+
+
+def _idle(case: Case) -> Event | None:
+    target, state = case.seen.target, case.state
+    if any(one.version.digest != target.digest for one in state.rejected):
+        return settle(case, "clear", f"the spec names {target.version} now: rejections of others lapse")
+    if target == state.stable or state.rejection(target.digest) or case.seen.freeze or _approvals_missing(case):
+        return None
+    return start(case)
+
+
+def _approved_by(case: Case) -> set[str]:
+    digest = case.seen.target.digest
+    return {one.by for one in case.state.approvals if one.digest == digest} | set(case.seen.approvals)
+
+
+def _approvals_missing(case: Case) -> bool:
+    return len(_approved_by(case)) < case.policy.approvals
+
+
+def _idle_words(case: Case) -> str:
+    version = case.seen.target.version
+    if case.seen.target == case.state.stable:
+        return f"{version} has all traffic"
+    if rejection := case.state.rejection(case.seen.target.digest):
+        return f"{version} is rejected: {rejection.reason}"
+    if case.seen.freeze:
+        return f"{version} waits: frozen, {case.seen.freeze}"
+    given = sorted(_approved_by(case))
+    named = f" ({', '.join(given)})" if given else ""
+    return f"{version} waits for approval: {len(given)} of {case.policy.approvals}{named}"
+
+
+# --- Capacity ------------------------------------------------------------------------------------------------
+
+
+def _waiting(case: Underway) -> Event | None:
+    if case.seen.room:
+        return None if case.seen.freeze else case.scale()
+    # A version whose requests are over is the cheapest room there is, even if it was to stay warm.
+    spare = [one for one in case.state.kept if case.seen.now >= one.drained]
+    if spare:
+        return retire(case, spare[0], f"{spare[0].version.version} makes room for {case.candidate.version.version}")
+    if case.elapsed(case.candidate.entered) >= case.policy.capacity_timeout:
+        return case.roll_back(f"no room to carry {case.goal.load} % within {case.policy.capacity_timeout} s")
+    return None
+
+
+def _reach(case: Underway) -> Event | None:
+    """Take the next weight as soon as ready capacity covers it."""
+    if case.ready < case.goal.load:
+        if case.elapsed(case.candidate.entered) >= case.policy.ready_timeout:
+            return case.roll_back(f"not ready to carry {case.goal.load} % within {case.policy.ready_timeout} s")
+        return None
+    judged = case.candidate.stage == "promoting" or _excused(case, case.judgement).passes
+    return _forward(case) if judged and not case.seen.freeze else None
+
+
+def _forward(case: Underway) -> Event:
+    return case.promote() if case.goal.last else case.advance()
+
+
+# --- Gates ---------------------------------------------------------------------------------------------------
+
+
+def _doubt(case: Underway) -> Event | None:
+    """Two stages, as in the field: beyond the milder limit it stops where it is, for somebody to look."""
+    if warned := case.judgement.warned:
+        return case.pause("gate", sentences(warned))
+    if blind := case.judgement.blind:
+        return case.pause("no data", sentences(blind))
+    return None
+
+
+def _baking(case: Underway) -> Event | None:
+    judgement = case.judgement
+    if overdue := _undecided(case, judgement):
+        return overdue
+    if case.seen.freeze or case.seen.now < _baked(case) or not _excused(case, judgement).passes:
+        return None
+    if case.seen.ready is None:
+        return None
+    if case.ready >= case.goal.load:
+        return _forward(case)
+    return case.scale() if case.seen.room else case.wait()
+
+
+def _baked(case: Underway) -> int:
+    """When the step has been watched long enough: a bake after the warm-up, or after the last pause."""
+    settled = case.candidate.since + case.policy.settling
+    if case.candidate.stage == "baking":
+        settled = max(settled, case.candidate.entered)
+    return settled + case.policy.bake(case.candidate.load)
+
+
+def _undecided(case: Underway, judgement: Judgement) -> Event | None:
+    """The declared outcome of gates that never say anything. A failed query alone never rejects the model."""
+    policy = case.policy
+    if _late(case, judgement.missing, policy.no_data_deadline):
+        reason = f"{sentences(judgement.missing)}, for longer than {policy.no_data_deadline} s"
+        return case.roll_back(reason) if policy.no_data == "roll-back" else case.pause("no data", reason)
+    if policy.too_few != "advance" and _late(case, judgement.few, policy.too_few_deadline):
+        reason = f"{sentences(judgement.few)}, for longer than {policy.too_few_deadline} s"
+        return case.roll_back(reason) if policy.too_few == "roll-back" else case.pause("no data", reason)
+    return None
+
+
+def _late(case: Underway, results: tuple[Result, ...], deadline: int) -> bool:
+    """After the bake by our own clock; earlier only if the observer knows how long the gate has been silent."""
+    if not results:
+        return False
+    lasting = max(one.lasting for one in results)
+    warm = case.elapsed(case.candidate.since) >= case.policy.settling
+    return case.seen.now >= _baked(case) + deadline or (warm and lasting >= deadline)
+
+
+def _excused(case: Underway, judgement: Judgement) -> Judgement:
+    """The judgement without gates whose lack of requests the policy excuses after its deadline."""
+    if case.policy.too_few == "advance" and _late(case, judgement.few, case.policy.too_few_deadline):
+        return Judgement(judgement.failed, judgement.warned, judgement.blind, judgement.missing)
+    return judgement
+
+
+def _baking_words(case: Underway) -> str:
+    load, left = case.candidate.load, _baked(case) - case.seen.now
+    if left > 0:
+        return f"watches {load} % for {left} s more"
+    judgement = case.judgement
+    undecided = (*judgement.missing, *judgement.few)
+    return f"waits at {load} %: {sentences(undecided)}" if undecided else f"waits at {load} % to know ready capacity"
+
+
+# --- Paused --------------------------------------------------------------------------------------------------
+
+
+def _paused(case: Underway) -> Event | None:
+    pause = case.candidate.pause
+    if pause and pause.cause != "person" and _calm(case):
+        return case.resume(f"good again after: {pause.reason}")
+    waited = case.elapsed(case.candidate.entered)
+    if case.policy.pause_outcome == "roll-back" and waited >= case.policy.pause_timeout:
+        reason = pause.reason if pause else ""
+        return case.roll_back(f"paused for longer than {case.policy.pause_timeout} s: {reason}")
+    return None
+
+
+def _calm(case: Underway) -> bool:
+    """Whether what stopped it is over, for at least a warm-up's time so that a flutter is not a commit a look."""
+    if case.elapsed(case.candidate.entered) < case.policy.warm_up or case.ready < case.candidate.load:
+        return False
+    return case.candidate.stage == "promoting" or case.judgement.passes

@@ -1,0 +1,109 @@
+"""Events as trailers of a commit, and back: the history in Git holds the whole state.
+
+The trailers of a decision join those that every rollout commit has (`Rollout`, `Model`, `Environment`,
+`Spec-Commit`; see `rollout.message`). `Version` is the version that the rollout is about and `Previous-Version` the
+one it replaces; of a `roll-back` the version that loses its traffic and the one that gets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import cast, get_args
+
+from gitops.errors import GitopsError
+from gitops.rollout.events import Event, evolve, one_line
+from gitops.rollout.phases import Kind, Stage
+from gitops.rollout.state import ModelVersion, PauseCause, RolloutState
+
+Trailers = Sequence[tuple[str, str]]
+
+_STAGED: tuple[Kind, ...] = ("start", "scale", "resume")
+_KINDS, _STAGES, _CAUSES = get_args(Kind), get_args(Stage), get_args(PauseCause)
+
+
+def trailers_of(event: Event) -> tuple[tuple[str, str], ...]:
+    """The event's trailers, in the order in which a reader wants them. Raises ValueError for a time after 9999."""
+    numbers = (("Mirror", event.mirror), ("Scale", event.scale))
+    times = (("Drained-At", event.drained), ("Kept-Until", event.until))
+    found = [
+        ("Version", event.version.version),
+        ("Digest", event.version.digest),
+        ("Previous-Version", event.previous),
+        ("Step", f"{event.step}/{event.steps}" if event.steps else str(event.step or "")),
+        ("Weight", str(event.weight)),
+        *((key, str(number or "")) for key, number in numbers),
+        ("Phase", event.stage or ""),
+        ("Decision", event.kind),
+        ("Cause", event.cause if event.kind == "pause" else ""),
+        ("By", event.by),
+        ("Reason", event.reason),
+        *(("Tolerates", gate) for gate in event.tolerates),
+        ("Rejects", event.version.digest if event.rejects else ""),
+        ("Time", _time(event.at)),
+        *((key, _time(at) if at else "") for key, at in times),
+    ]
+    return tuple((key, value) for key, value in found if value)
+
+
+def event_of(trailers: Trailers) -> Event | None:
+    """The event that these trailers say; None when they say another decision or none.
+
+    Raises GitopsError when they are of a rollout's decision and somebody broke them.
+    """
+    said = dict(trailers)
+    kind = said.get("Decision", "")
+    if kind not in _KINDS:
+        return None
+    try:
+        return _event(said, kind, tuple(value for key, value in trailers if key == "Tolerates"))
+    except (KeyError, ValueError, OverflowError) as error:
+        where = f"Decision: {kind}"
+        raise GitopsError(f"these trailers were not written by gitops ({error})", where=where) from error
+
+
+def replay(history: Iterable[Trailers], state: RolloutState | None = None) -> RolloutState:
+    """The state after these commits of one unit, oldest first; `state` is the one before them.
+
+    Commits that decide nothing about a rollout are passed over. Raises GitopsError when the history does not fit.
+    """
+    now = state or RolloutState()
+    for trailers in history:
+        event = event_of(trailers)
+        if event:
+            now = evolve(now, event)
+    return now
+
+
+def _event(said: dict[str, str], kind: str, tolerates: tuple[str, ...]) -> Event:
+    step, _, steps = said.get("Step", "0").partition("/")
+    stage, cause = said.get("Phase"), said.get("Cause", "person")
+    if (stage is None) == (kind in _STAGED) or (stage and stage not in _STAGES) or cause not in _CAUSES:
+        raise ValueError("Phase or Cause")
+    return Event(
+        kind=cast(Kind, kind),
+        at=_seconds(said["Time"]),
+        version=ModelVersion(said["Version"], said["Digest"]),
+        previous=said.get("Previous-Version", ""),
+        stage=cast(Stage | None, stage),
+        step=int(step),
+        steps=int(steps or 0),
+        weight=int(said.get("Weight", "0")),
+        mirror=int(said.get("Mirror", "0")),
+        scale=int(said.get("Scale", "0")),
+        cause=cast(PauseCause, cause),
+        by=one_line(said.get("By", "")),
+        reason=one_line(said.get("Reason", "")),
+        tolerates=tolerates,
+        rejects="Rejects" in said,
+        drained=_seconds(said["Drained-At"]) if "Drained-At" in said else 0,
+        until=_seconds(said["Kept-Until"]) if "Kept-Until" in said else 0,
+    )
+
+
+def _time(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _seconds(time: str) -> int:
+    return int(datetime.fromisoformat(time).timestamp())

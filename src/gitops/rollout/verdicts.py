@@ -1,0 +1,162 @@
+"""One gate's assessment: a measured candidate and stable against the gate's limits give a verdict and a sentence.
+
+Semantics, and what they avoid (the peers' rules are in their own sources):
+
+- Without data a gate says so; it never passes (Kayenta scores a group without data 100).
+- A failed query is no verdict on the model (Flagger counts it as a failed check; Argo Rollouts aborts at the fifth
+  in a row, `consecutiveErrorLimit` 4). Here it is a `QueryFailure`, and the fifth in a row an outage.
+- A limit is crossed beyond it, not at it: "roll back above 1 %" lets exactly 1 % pass.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from gitops.spec.catalog import METRICS
+from gitops.spec.fields import Threshold
+from gitops.spec.pipeline import Gate
+
+Status = Literal["pass", "warn", "fail", "no data", "too few samples"]
+
+
+class Measured(NamedTuple):
+    """What a query gave: seconds, percent (0 to 100) or a plain number, over one window without the warm-up.
+
+    Rates that depend on the share of traffic (requests or tokens per second) come per unit of traffic, so that
+    candidate and stable compare. `samples` is None for what is not counted in requests, such as GPU memory.
+    """
+
+    value: float | None
+    samples: int | None = None
+    failures: int = 0
+    """How many times in a row the query failed, this time included; 0 when it worked."""
+    missing_for: int = 0
+    """Seconds for which there has been no value, or too few samples for one."""
+
+
+class Rules(NamedTuple):
+    """What a measurement needs before it is judged."""
+
+    samples: int = 100
+    failures: int = 4
+    """So many failed queries in a row are noise; more are an outage. Argo Rollouts has the same default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one gate says about the candidate. `lasting`: seconds for which data or samples have been missing."""
+
+    gate: str
+    status: Status
+    sentence: str
+    lasting: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class QueryFailure:
+    """The metrics could not be read: that says nothing about the model."""
+
+    gate: str
+    sentence: str
+    outage: bool = False
+    lasting: int = 0
+
+
+Result = Verdict | QueryFailure
+"""What became of one gate."""
+
+
+def verdict(gate: Gate, measured: Measured, stable: Measured | None = None, rules: Rules | None = None) -> Result:
+    """Assess one gate. `stable` is needed for limits relative to it; without it such a limit has no data."""
+    rules = rules or Rules()
+    relative = any(limit is not None and limit.relative for limit in (gate.pause, gate.rollback))
+    for who, one in (("", measured), ("stable's ", stable if relative else None)):
+        if one is not None and one.failures:
+            return _failure(gate.metric, who, one, rules)
+    if _value(measured) is None:
+        return Verdict(gate.metric, "no data", f"{gate.metric}: no data", measured.missing_for)
+    for who, one in (("", measured), ("stable has ", stable if relative else None)):
+        if one is not None and one.samples is not None and one.samples < rules.samples:
+            said = f"{gate.metric}: {who}{one.samples} requests, {rules.samples} are needed"
+            return Verdict(gate.metric, "too few samples", said, one.missing_for)
+    return _assess(gate, measured, stable)
+
+
+def _failure(metric: str, who: str, measured: Measured, rules: Rules) -> QueryFailure:
+    times = "once" if measured.failures == 1 else f"{measured.failures} times in a row"
+    return QueryFailure(
+        metric, f"{metric}: {who}query failed {times}", measured.failures > rules.failures, measured.missing_for
+    )
+
+
+def _assess(gate: Gate, measured: Measured, stable: Measured | None) -> Verdict:
+    """The milder limit cannot excuse the stricter one: a limit that lacks stable's data leaves the other in force."""
+    base = _value(stable) if stable else None
+    critical = _crossed(gate, gate.rollback, measured, base)
+    doubtful = _crossed(gate, gate.pause, measured, base)
+    status: Status
+    if critical and not _ratio_to_nothing(gate.rollback, base):
+        status = "fail"
+    elif critical or doubtful:
+        status = "warn"
+    elif critical is None or doubtful is None:
+        missing = stable.missing_for if stable else 0
+        return Verdict(gate.metric, "no data", f"{gate.metric}: no data of stable to compare with", missing)
+    else:
+        status = "pass"
+    return Verdict(gate.metric, status, f"{_words(gate, measured, base)}: {status}")
+
+
+def _ratio_to_nothing(limit: Threshold | None, base: float | None) -> bool:
+    # Any error at all is infinitely many times none: reason to look, not to reject a model.
+    return limit is not None and limit.relative and base == 0
+
+
+def _crossed(gate: Gate, limit: Threshold | None, measured: Measured, base: float | None) -> bool | None:
+    """Whether the value lies beyond the limit; None when stable's value is needed and missing."""
+    if limit is None:
+        return False
+    value = _value(measured)
+    if value is None or (limit.relative and base is None):
+        return None
+    bound = limit.value * (base or 0) if limit.relative else limit.value
+    return value > bound if METRICS[gate.metric].worse == "higher" else value < bound
+
+
+def _value(measured: Measured | None) -> float | None:
+    if measured is None or measured.value is None or math.isnan(measured.value):
+        return None
+    return measured.value
+
+
+# --- Words ---------------------------------------------------------------------------------------------------
+
+
+def _words(gate: Gate, measured: Measured, base: float | None) -> str:
+    """`latency-p99 412 ms, stable 398 ms (+3.5 %, pause above +10 %), 18204 requests`."""
+    unit = METRICS[gate.metric].unit
+    said = f"{gate.metric} {_shown(measured.value or 0, unit)}"
+    if base is not None:
+        said += f", stable {_shown(base, unit)}"
+    change = f"{((measured.value or 0) / base - 1) * 100:+.1f} %" if base else ""
+    notes = ", ".join(note for note in (change, _limit(gate, "pause"), _limit(gate, "rollback")) if note)
+    requests = f", {measured.samples} requests" if measured.samples is not None else ""
+    return f"{said} ({notes}){requests}"
+
+
+def _limit(gate: Gate, which: Literal["pause", "rollback"]) -> str:
+    limit: Threshold | None = getattr(gate, which)
+    if limit is None:
+        return ""
+    verb = "pause" if which == "pause" else "roll back"
+    side = "above" if METRICS[gate.metric].worse == "higher" else "below"
+    shown = f"{(limit.value - 1) * 100:+.4g} %" if limit.relative else _shown(limit.value, limit.unit)
+    return f"{verb} {side} {shown}"
+
+
+def _shown(value: float, unit: str) -> str:
+    if unit == "s":
+        return f"{value * 1000:.3g} ms" if value < 1 else f"{value:.3g} s"
+    return f"{value:.4g} %" if unit == "%" else f"{value:.4g}"
