@@ -4,10 +4,10 @@ VENV := .venv
 RUN := PYTHONPATH=src $(VENV)/bin/python
 WORKERS ?= 2
 
-.PHONY: help demo test lint types check golden bench lock clean
+.PHONY: help demo test lint types check golden bench bench-analysis lock clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: $(VENV)/.runtime  ## run the main job on the embedded world, from an empty directory to the audit
 	@$(RUN) -m gitops demo
@@ -29,6 +29,9 @@ golden: $(VENV)/.development  ## rewrite the golden files of rendering and views
 
 bench: $(VENV)/.development  ## measure speed, beside the peers that are installed
 	$(RUN) -m benchmarks $(ARGS)
+
+bench-analysis: $(VENV)/.development  ## simulate rollouts: false rollbacks and detection, beside the rules of others
+	$(RUN) -m benchmarks.analysis $(ARGS)
 
 lock: $(VENV)/.development  ## pin dependencies again, with hashes
 	$(VENV)/bin/python -m pip install --quiet uv
