@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.harness import stopwatch
-from gitops.engine import Options, open_session, plan
+from gitops.engine.planning import plan
+from gitops.engine.session import Options, open_session
 from gitops.world.git.repository import open_repository
 from gitops.world.ports import Repository
 

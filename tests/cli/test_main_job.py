@@ -82,132 +82,144 @@ def drift(project: Project) -> list[tuple[str, str, str]]:
 # --- The example, from an empty directory ----------------------------------------------------------------------
 
 
-class TestExample:
-    """One story in steps, so that set-up is paid once."""
+def test_the_main_job_from_an_empty_directory(example: Project, tmp_path: Path) -> None:
+    """One story in steps, each going on from where the one before it ended."""
+    what_init_wrote_is_valid_and_all_to_be_created(example)
+    apply_makes_it_so(example)
+    what_git_holds_is_what_render_writes(example, tmp_path)
+    a_model_is_edited_and_the_plan_shows_just_that(example)
+    history_tells_it_to_us_and_to_plain_git(example)
+    status_shows_environment_by_model(example)
+    documents_fit_their_schemas(example)
 
-    def test_what_init_wrote_is_valid_and_all_to_be_created(self, example: Project) -> None:
-        assert example.gitops("validate").out.startswith("acme-inference: valid (6 models, 18 releases")
-        example.commit_spec("Describe our models")
-        document = plan(example)
-        units = {change["unit"] for change in document["changes"] if change["kind"] == "release"}
-        assert len(units) == MODELS * ENVIRONMENTS
-        assert {change["action"] for change in document["changes"]} == {"create"}
-        assert document["base"]["head"] is None
-        assert commits(example) == 0, "a plan commits nothing"
 
-    def test_apply_makes_it_so(self, example: Project) -> None:
-        done = example.gitops("apply", "--yes", "--embedded")
-        assert re.search(r"^Applied: commit [0-9a-f]{10}, 150 objects, 14 infrastructure changes\.$", done.out, re.M)
-        assert commits(example) == 1
-        nothing = plan(example, expect=0)
-        assert nothing["changes"] == []
-        assert "No changes." in example.gitops("plan", "--embedded").out
-        again = example.gitops("apply", "--yes", "--embedded")
-        assert "No changes." in again.out
-        assert commits(example) == 1
+def what_init_wrote_is_valid_and_all_to_be_created(example: Project) -> None:
+    assert example.gitops("validate").out.startswith("acme-inference: valid (6 models, 18 releases")
+    example.commit_spec("Describe our models")
+    document = plan(example)
+    units = {change["unit"] for change in document["changes"] if change["kind"] == "release"}
+    assert len(units) == MODELS * ENVIRONMENTS
+    assert {change["action"] for change in document["changes"]} == {"create"}
+    assert document["base"]["head"] is None
+    assert commits(example) == 0, "a plan commits nothing"
 
-    def test_what_git_holds_is_what_render_writes(self, example: Project, tmp_path: Path) -> None:
-        checkout = tmp_path / "checkout"
-        run_git(tmp_path, "clone", "--quiet", str(repository(example)), str(checkout))
-        example.gitops("render", "--output", str(tmp_path / "out"))
-        written = {
-            p.relative_to(tmp_path / "out"): p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()
-        }
-        assert len(written) > 150
-        for path, content in written.items():
-            assert (checkout / path).read_bytes() == content, path
-        kept = {p.relative_to(checkout) for p in checkout.rglob("*") if p.is_file() and ".git" not in p.parts}
-        assert {path.parts[0] for path in kept - set(written)} == {"releases", "terraform"}
-        printed = example.gitops("render", "--unit", "dev/reranker").out
-        assert printed.count("--- # clusters/laptop/dev/reranker/") == 6
 
-    def test_a_model_is_edited_and_the_plan_shows_just_that(self, example: Project) -> None:
-        example.edit("pipeline.yaml", "support-chat/2.3.0", "support-chat/2.4.0")
-        example.edit("pipeline.yaml", "version: 2.3.0", "version: 2.4.0")
-        example.edit("pipeline.yaml", "4f0c7be1", "5f0c7be1")
-        spec = example.commit_spec("Release support-chat 2.4.0")
-        document = plan(example)
-        units = [f"{name}/support-chat" for name in ("dev", "staging", "production")]
-        assert {change["unit"] for change in document["changes"]} == set(units)
-        assert document["summary"]["release"] == {"create": 0, "update": 3, "delete": 0}
-        assert document["summary"]["infrastructure"] == {"create": 0, "update": 0, "delete": 0}
-        releases = [change for change in document["changes"] if change["kind"] == "release"]
-        assert [change["unit"] for change in releases] == units, "in promotion order"
-        assert {(change["previous"], change["version"]) for change in releases} == {("2.3.0", "2.4.0")}
-        assert document["base"]["specCommit"] == spec
-        assert not document["base"]["specModified"]
+def apply_makes_it_so(example: Project) -> None:
+    done = example.gitops("apply", "--yes", "--embedded")
+    assert re.search(r"^Applied: commit [0-9a-f]{10}, 150 objects, 14 infrastructure changes\.$", done.out, re.M)
+    assert commits(example) == 1
+    nothing = plan(example, expect=0)
+    assert nothing["changes"] == []
+    assert "No changes." in example.gitops("plan", "--embedded").out
+    again = example.gitops("apply", "--yes", "--embedded")
+    assert "No changes." in again.out
+    assert commits(example) == 1
 
-        text = example.gitops("plan", "--embedded", expect=2).out
-        assert "~ production/support-chat  2.3.0 → 2.4.0" in text
-        assert "assistant" not in text
-        markdown = example.gitops("plan", "--embedded", "--format", "markdown", expect=2).out
-        assert "<details>" in markdown
-        assert "assistant" not in markdown
-        assert len(markdown) < 60_000
 
-        example.gitops("apply", "--yes", "--embedded")
-        plan(example, expect=0)
-        assert example.gitops("diff", "--embedded", expect=0).out.startswith("No drift")
+def what_git_holds_is_what_render_writes(example: Project, tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    run_git(tmp_path, "clone", "--quiet", str(repository(example)), str(checkout))
+    example.gitops("render", "--output", str(tmp_path / "out"))
+    written = {p.relative_to(tmp_path / "out"): p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    assert len(written) > 150
+    for path, content in written.items():
+        assert (checkout / path).read_bytes() == content, path
+    kept = {p.relative_to(checkout) for p in checkout.rglob("*") if p.is_file() and ".git" not in p.parts}
+    assert {path.parts[0] for path in kept - set(written)} == {"releases", "terraform"}
+    printed = example.gitops("render", "--unit", "dev/reranker").out
+    assert printed.count("--- # clusters/laptop/dev/reranker/") == 6
 
-    def test_history_tells_it_to_us_and_to_plain_git(self, example: Project) -> None:
-        entries = example.gitops("history", "--format", "json", "--embedded").json
-        assert len(entries) == ENVIRONMENTS + MODELS * ENVIRONMENTS
-        newest = entries[0]
-        assert (newest["model"], newest["previous"], newest["version"]) == ("support-chat", "2.3.0", "2.4.0")
-        spec = example.git("rev-parse", "HEAD").strip()
-        assert newest["specCommit"] == spec
 
-        def shown(*arguments: str) -> list[str]:
-            return example.gitops("history", "--embedded", *arguments).out.splitlines()[1:]
+def a_model_is_edited_and_the_plan_shows_just_that(example: Project) -> None:
+    example.edit("pipeline.yaml", "support-chat/2.3.0", "support-chat/2.4.0")
+    example.edit("pipeline.yaml", "version: 2.3.0", "version: 2.4.0")
+    example.edit("pipeline.yaml", "4f0c7be1", "5f0c7be1")
+    spec = example.commit_spec("Release support-chat 2.4.0")
+    document = plan(example)
+    units = [f"{name}/support-chat" for name in ("dev", "staging", "production")]
+    assert {change["unit"] for change in document["changes"]} == set(units)
+    assert document["summary"]["release"] == {"create": 0, "update": 3, "delete": 0}
+    assert document["summary"]["infrastructure"] == {"create": 0, "update": 0, "delete": 0}
+    releases = [change for change in document["changes"] if change["kind"] == "release"]
+    assert [change["unit"] for change in releases] == units, "in promotion order"
+    assert {(change["previous"], change["version"]) for change in releases} == {("2.3.0", "2.4.0")}
+    assert document["base"]["specCommit"] == spec
+    assert not document["base"]["specModified"]
 
-        assert len(shown("support-chat")) == 6
-        assert len(shown("production/support-chat")) == 2
-        assert len(shown("staging/")) == 7
-        assert len(shown("-n", "4")) == 4
-        assert "2.3.0 -> 2.4.0" in shown("dev/support-chat")[0]
-        assert example.gitops("history", "--embedded", "chta").out == "No release of chta has been recorded.\n"
+    text = example.gitops("plan", "--embedded", expect=2).out
+    assert "~ production/support-chat  2.3.0 → 2.4.0" in text
+    assert "assistant" not in text
+    markdown = example.gitops("plan", "--embedded", "--format", "markdown", expect=2).out
+    assert "<details>" in markdown
+    assert "assistant" not in markdown
+    assert len(markdown) < 60_000
 
-        where = repository(example)
-        subject = run_git(where, "log", "-1", "--format=%s", "main").strip()
-        assert subject == "release(support-chat): 2.4.0 in dev, staging and production"
-        message = run_git(where, "log", "-1", "--format=%B", "main")
-        parsed = subprocess.run(
-            ["git", "interpret-trailers", "--parse"], input=message, capture_output=True, text=True
-        ).stdout
-        trailers = [line.split(": ", 1) for line in parsed.splitlines()]
-        assert ["Spec-Commit", spec] in trailers
-        assert {"Rollout", "Decision"} <= {key for key, _ in trailers}
-        assert ["Release", "production/support-chat 2.4.0 2.3.0"] in trailers
-        assert run_git(where, "log", "--format=%an", "-1", "main").strip() == "Ada"
+    example.gitops("apply", "--yes", "--embedded")
+    plan(example, expect=0)
+    assert example.gitops("diff", "--embedded", expect=0).out.startswith("No drift")
 
-    def test_status_shows_environment_by_model(self, example: Project) -> None:
-        lines = example.gitops("status", "--embedded").out.splitlines()
-        assert lines[0].split() == ["MODEL", "dev", "staging", "production"]
-        assert lines[1].split() == ["support-chat", *["2.4.0", "ready"] * 3]
-        board = example.gitops("status", "--embedded", "--format", "json").json
-        assert "2.4.0" in json.dumps(board)
-        offline = example.gitops("status", "--embedded", "--offline").out
-        assert "2.4.0" in offline
-        assert "ready" not in offline
 
-    def test_documents_fit_their_schemas(self, example: Project) -> None:
-        schema = schema_of(example, "--plan")
-        jsonschema.Draft202012Validator.check_schema(schema)
-        example.edit(
-            "environments/production.yaml",
-            "l4: {instance: g6.xlarge, min: 7, max: 16",
-            "l4: {instance: g6.xlarge, min: 8, max: 16",
-        )
-        example.edit("environments/dev.yaml", "fraud-scoring: {serve", "fraud-scoring: {owner: risk, serve")
-        with live(example, "laptop") as cluster:
-            cluster.delete("Service", "acme-inference-dev", "reranker")
-        document = plan(example)
-        jsonschema.validate(document, schema)
-        changed = [change for change in document["changes"] if change["kind"] == "infrastructure"]
-        assert [(change["action"], change["cluster"]) for change in changed] == [("update", "acme-production")]
-        assert "min" in json.dumps(changed[0]["attributes"])
-        for flag in ((), ("--environment",)):
-            jsonschema.Draft202012Validator.check_schema(schema_of(example, *flag))
+def history_tells_it_to_us_and_to_plain_git(example: Project) -> None:
+    entries = example.gitops("history", "--format", "json", "--embedded").json
+    assert len(entries) == ENVIRONMENTS + MODELS * ENVIRONMENTS
+    newest = entries[0]
+    assert (newest["model"], newest["previous"], newest["version"]) == ("support-chat", "2.3.0", "2.4.0")
+    spec = example.git("rev-parse", "HEAD").strip()
+    assert newest["specCommit"] == spec
+
+    def shown(*arguments: str) -> list[str]:
+        return example.gitops("history", "--embedded", *arguments).out.splitlines()[1:]
+
+    assert len(shown("support-chat")) == 6
+    assert len(shown("production/support-chat")) == 2
+    assert len(shown("staging/")) == 7
+    assert len(shown("-n", "4")) == 4
+    assert "2.3.0 -> 2.4.0" in shown("dev/support-chat")[0]
+    assert example.gitops("history", "--embedded", "chta").out == "No release of chta has been recorded.\n"
+
+    where = repository(example)
+    subject = run_git(where, "log", "-1", "--format=%s", "main").strip()
+    assert subject == "release(support-chat): 2.4.0 in dev, staging and production"
+    message = run_git(where, "log", "-1", "--format=%B", "main")
+    parsed = subprocess.run(
+        ["git", "interpret-trailers", "--parse"], input=message, capture_output=True, text=True
+    ).stdout
+    trailers = [line.split(": ", 1) for line in parsed.splitlines()]
+    assert ["Spec-Commit", spec] in trailers
+    assert {"Rollout", "Decision"} <= {key for key, _ in trailers}
+    assert ["Release", "production/support-chat 2.4.0 2.3.0"] in trailers
+    assert run_git(where, "log", "--format=%an", "-1", "main").strip() == "Ada"
+
+
+def status_shows_environment_by_model(example: Project) -> None:
+    lines = example.gitops("status", "--embedded").out.splitlines()
+    assert lines[0].split() == ["MODEL", "dev", "staging", "production"]
+    assert lines[1].split() == ["support-chat", *["2.4.0", "ready"] * 3]
+    board = example.gitops("status", "--embedded", "--format", "json").json
+    assert "2.4.0" in json.dumps(board)
+    offline = example.gitops("status", "--embedded", "--offline").out
+    assert "2.4.0" in offline
+    assert "ready" not in offline
+
+
+def documents_fit_their_schemas(example: Project) -> None:
+    schema = schema_of(example, "--plan")
+    jsonschema.Draft202012Validator.check_schema(schema)
+    example.edit(
+        "environments/production.yaml",
+        "l4: {instance: g6.xlarge, min: 7, max: 16",
+        "l4: {instance: g6.xlarge, min: 8, max: 16",
+    )
+    example.edit("environments/dev.yaml", "fraud-scoring: {serve", "fraud-scoring: {owner: risk, serve")
+    with live(example, "laptop") as cluster:
+        cluster.delete("Service", "acme-inference-dev", "reranker")
+    document = plan(example)
+    jsonschema.validate(document, schema)
+    changed = [change for change in document["changes"] if change["kind"] == "infrastructure"]
+    assert [(change["action"], change["cluster"]) for change in changed] == [("update", "acme-production")]
+    assert "min" in json.dumps(changed[0]["attributes"])
+    for flag in ((), ("--environment",)):
+        jsonschema.Draft202012Validator.check_schema(schema_of(example, *flag))
 
 
 # --- Drift -----------------------------------------------------------------------------------------------------

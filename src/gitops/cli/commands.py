@@ -14,7 +14,8 @@ from gitops.cli.console import ERROR, OK, PENDING, colored, note, progress, writ
 from gitops.errors import GitopsError, Refused
 
 if TYPE_CHECKING:
-    from gitops.engine import Applied, Options
+    from gitops.engine.applying import Applied
+    from gitops.engine.session import Options
     from gitops.plan.model import Plan
 
 
@@ -69,7 +70,8 @@ def schema(which: str) -> int:
 
 def render(project: Path, output: Path | None, only: str) -> int:
     """Print the files, or write them below a directory."""
-    from gitops.engine import Options, open_session, rendered
+    from gitops.engine.planning import rendered
+    from gitops.engine.session import Options, open_session
 
     files = rendered(open_session(Options(project)), only)
     if output is None:
@@ -87,12 +89,13 @@ def render(project: Path, output: Path | None, only: str) -> int:
 
 def plan(project: Path, flags: Flags, form: str, out: Path | None, full: bool) -> int:
     """Compute a plan, print it, and save it where asked."""
-    from gitops import engine
+    from gitops.engine import planning
+    from gitops.engine.session import open_session
 
     # A plan is short-lived and builds much: collecting cycles in between only costs time.
     gc.disable()
-    with engine.open_session(_options(project, flags)) as session:
-        found = engine.plan(session)
+    with open_session(_options(project, flags)) as session:
+        found = planning.plan(session)
     if out is not None:
         from gitops.plan.saved import dump_plan
         from gitops.world.files import write_atomically
@@ -107,27 +110,29 @@ def plan(project: Path, flags: Flags, form: str, out: Path | None, full: bool) -
 
 def apply(project: Path, flags: Flags, saved: Path | None, yes: bool) -> int:
     """Show a plan, ask, and do it."""
-    from gitops import engine
+    from gitops.engine import applying, planning
+    from gitops.engine.session import open_session
 
-    with engine.open_session(_options(project, flags)) as session:
-        wanted = _load(saved) if saved else engine.plan(session)
+    with open_session(_options(project, flags)) as session:
+        wanted = _load(saved) if saved else planning.plan(session)
         if saved is not None:
-            engine.check_fresh(session, wanted)
+            applying.check_fresh(session, wanted)
         _print_plan(wanted, "text", False)
         if not wanted.pending:
             return OK
         _refuse(wanted)
         if not yes:
             _confirm()
-        return _report(engine.apply(session, wanted, saved=saved is not None))
+        return _report(applying.apply(session, wanted, saved=saved is not None))
 
 
 def diff(project: Path, embedded: bool, form: str) -> int:
     """Compare live objects with the repository's head."""
-    from gitops import engine
+    from gitops.engine import planning
+    from gitops.engine.session import open_session
 
-    with engine.open_session(_options(project, Flags(embedded=embedded))) as session:
-        found = engine.diff(session)
+    with open_session(_options(project, Flags(embedded=embedded))) as session:
+        found = planning.diff(session)
     if form == "text" and not found.pending:
         wanted = f"commit {found.base.head[:10]}" if found.base.head else "the empty repository"
         write(f"No drift: live objects are what {wanted} says.")
@@ -138,11 +143,12 @@ def diff(project: Path, embedded: bool, form: str) -> int:
 
 def status(project: Path, embedded: bool, offline: bool, form: str) -> int:
     """Print the board."""
-    from gitops import engine
+    from gitops.engine import status as recipe
+    from gitops.engine.session import open_session
     from gitops.view.board import board, board_document
 
-    with engine.open_session(_options(project, Flags(embedded=embedded, offline=offline))) as session:
-        rows = engine.status(session)
+    with open_session(_options(project, Flags(embedded=embedded, offline=offline))) as session:
+        rows = recipe.status(session)
     if form == "json":
         write(orjson.dumps(board_document(rows), option=orjson.OPT_INDENT_2).decode())
     else:
@@ -151,7 +157,7 @@ def status(project: Path, embedded: bool, offline: bool, form: str) -> int:
 
 
 def _options(project: Path, flags: Flags) -> Options:
-    from gitops.engine import Options
+    from gitops.engine.session import Options
     from gitops.plan.refusals import Allowances
     from gitops.world.places import wants_embedded
 

@@ -1,0 +1,161 @@
+"""`apply`: push, then infrastructure, then clusters; and what of a saved plan still holds."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from threading import Lock
+
+from gitops.engine.observing import manifests_in
+from gitops.engine.planning import plan
+from gitops.engine.session import Session
+from gitops.errors import GitopsError, Moved, Refused, StalePlan
+from gitops.plan.model import Plan, Refusal
+from gitops.plan.stored import owner_of
+from gitops.spec.resolved import Spec
+from gitops.values import Manifest, ObjectRef, UnitKey
+from gitops.world.converge import Failure, Work, converge
+from gitops.world.gather import read_cluster_files, read_stored
+from gitops.world.ports import Cluster
+
+PUSH_ATTEMPTS = 40
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What apply did: the commit (empty when nothing had to be committed) and what failed after it."""
+
+    plan: Plan
+    commit: str
+    objects: int
+    failures: tuple[Failure, ...]
+
+
+def apply(session: Session, wanted: Plan, *, saved: bool = False) -> Applied:
+    """Do what the plan says: commit and push, then infrastructure, then clusters.
+
+    Raises Refused when a rule stops it, StalePlan when a saved plan's base has moved. A plan that was just
+    computed is computed again when somebody else pushes first, for the same units only.
+    """
+    if saved:
+        check_fresh(session, wanted)
+    wanted, commit = _push(session, wanted, saved)
+    if not wanted.pending:
+        return Applied(wanted, commit, 0, ())
+    _apply_infrastructure(session, wanted)
+    work = _work(session, wanted, commit)
+    failures = converge(work)
+    return Applied(wanted, commit, work.done, tuple(failures))
+
+
+def check_fresh(session: Session, wanted: Plan) -> None:
+    """Raise StalePlan unless the saved plan was computed from what is there now."""
+    base = wanted.base
+    if not base.live:
+        raise StalePlan("this plan was made offline and knows no live state", hint="plan again without --offline")
+    if base.world != session.options.kind:
+        hint = "pass --embedded" if base.world == "embedded" else "leave out --embedded and GITOPS_EMBEDDED"
+        raise StalePlan(f"this plan was made for the {base.world} world", hint=f"{hint}, or plan again")
+    head = session.world.repository().head()
+    now = (
+        ("the GitOps repository", base.head or "empty", head or "empty"),
+        ("the spec", base.spec, session.spec.digest),
+        ("templates or engine", base.engine, session.engine),
+    )
+    for what, then, present in now:
+        if then != present:
+            raise StalePlan(
+                f"the saved plan is stale: {what} moved from {then[:17]} to {present[:17]}", hint="plan again"
+            )
+
+
+def _push(session: Session, wanted: Plan, saved: bool) -> tuple[Plan, str]:
+    """Commit and push the plan's files; the plan that was really pushed, and the commit that holds now."""
+    for attempt in range(PUSH_ATTEMPTS):
+        _check_refusals(wanted.refusals)
+        if not wanted.files:
+            return wanted, wanted.base.head or ""
+        content = {change.path: change.content for change in wanted.files}
+        repository = session.world.repository(create=True)
+        try:
+            commit = repository.commit(wanted.base.head, content, wanted.message)
+        except Moved as moved:
+            if saved:
+                raise StalePlan("the saved plan is stale: the repository has moved", hint="plan again") from moved
+            time.sleep(random.uniform(0, 0.05 * (attempt + 1)))  # noqa: S311  # spreads contenders, guards nothing
+            session.options.progress("the repository moved; planning again")
+            wanted = _plan_again(session, wanted)
+        else:
+            session.options.progress(f"pushed {commit[:10]}")
+            return wanted, commit
+    raise GitopsError(f"the repository moved {PUSH_ATTEMPTS} times while pushing", hint="others are busy; try again")
+
+
+def _plan_again(session: Session, wanted: Plan) -> Plan:
+    """The same units on the new head. Raises Refused when somebody else has released one of them meanwhile."""
+    units = {change.unit for change in wanted.files} | {change.unit for change in wanted.objects}
+    clusters = {entry.cluster for entry in wanted.infrastructure}
+    again = plan(session, frozenset(units | clusters))
+    stored = read_stored(session.world.repository())
+    for name, record in wanted.seen.items():
+        unit = UnitKey(*name.split("/", 1))
+        if stored.record_ids.get(unit, "") != record:
+            raise Refused(f"{name} was released by somebody else while this ran", hint="plan again and look")
+    return again
+
+
+def _check_refusals(found: Iterable[Refusal]) -> None:
+    for refusal in found:
+        hint = f"if that is meant: {refusal.flag}" if refusal.flag else ""
+        raise Refused(f"{refusal.rule}: {refusal.message}", hint=hint)
+
+
+def _apply_infrastructure(session: Session, wanted: Plan) -> None:
+    for entry in wanted.infrastructure:
+        if any(line.action != "read" for line in entry.resources):
+            session.options.progress(f"{entry.cluster}: applying infrastructure ({len(entry.resources)} changes)")
+            infrastructure = session.world.infrastructure(entry.cluster)
+            assert infrastructure is not None, "planned, so it is kept by us"
+            infrastructure.apply(entry.saved, session.root_files(entry.cluster))
+
+
+def _work(session: Session, wanted: Plan, commit: str) -> Work:
+    """What converging needs, read from the commit."""
+    manifests: dict[tuple[str, str], Manifest] = {}
+    workloads: dict[tuple[str, str], list[ObjectRef]] = defaultdict(list)
+    for name in {change.cluster for change in wanted.objects}:
+        for path, manifest in manifests_in(read_cluster_files(session.world.repository(), commit, name, ())):
+            manifests[name, path] = manifest
+            if manifest["kind"] == "Deployment":
+                workloads[name, owner_of(path)].append(ObjectRef.of(manifest))
+    return Work(
+        objects=wanted.objects,
+        environments=tuple(session.spec.environments),
+        manifests=manifests,
+        workloads=workloads,
+        timeouts=_timeouts(session.spec),
+        cluster=_cluster_of(session),
+        report=session.options.progress,
+        force=session.options.allowed.conflicts,
+    )
+
+
+def _timeouts(spec: Spec) -> dict[str, float]:
+    rollouts = spec.pipeline.rollouts
+    return {str(unit): rollouts[model.rollout].ready_timeout for unit, model in spec.models.items()}
+
+
+def _cluster_of(session: Session) -> Callable[[str], Cluster]:
+    connected: dict[str, Cluster] = {}
+    one_at_a_time = Lock()
+
+    def cluster(name: str) -> Cluster:
+        with one_at_a_time:
+            if name not in connected:
+                connected[name] = session.cluster(name)
+            return connected[name]
+
+    return cluster

@@ -1,0 +1,103 @@
+"""What live systems say: clusters and infrastructure against what the repository will hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from gitops.engine.session import Session
+from gitops.plan.model import ClusterInfrastructure, FileChange, ObjectChange, Plan
+from gitops.plan.objects import created, object_changes
+from gitops.render.check import parse_manifest
+from gitops.render.renderer import HEADER
+from gitops.spec.resolved import Spec
+from gitops.values import LABEL_CLUSTER, LABEL_PIPELINE, Manifest, ObjectRef
+from gitops.world.gather import read_cluster_files
+
+CLUSTERS_AT_ONCE = 3
+
+
+@dataclass(frozen=True)
+class _Live:
+    objects: tuple[ObjectChange, ...]
+    infrastructure: ClusterInfrastructure | None
+    warnings: tuple[str, ...] = ()
+
+
+def with_live(session: Session, draft: Plan, only: frozenset[str] | None, *, infrastructure: bool = True) -> Plan:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(CLUSTERS_AT_ONCE, thread_name_prefix="observe") as pool:
+        lives = list(pool.map(lambda name: _observe(session, draft, name, infrastructure), session.spec.clusters))
+    objects = sorted((change for live in lives for change in live.objects), key=_reading_order(session.spec))
+    left_alone = {entry.unit for entry in draft.left_alone}
+    return replace(
+        draft,
+        objects=tuple(c for c in objects if c.unit not in left_alone and (only is None or c.unit in only)),
+        infrastructure=tuple(
+            live.infrastructure
+            for live in lives
+            if live.infrastructure and (only is None or live.infrastructure.cluster in only)
+        ),
+        warnings=(*draft.warnings, *(line for live in lives for line in live.warnings)),
+    )
+
+
+def _reading_order(spec: Spec) -> Callable[[ObjectChange], tuple[int, str, str, int, str]]:
+    order = {name: number for number, name in enumerate(spec.environments)}
+    actions = ("create", "update", "delete")
+    return lambda change: (
+        order.get(change.environment, -1),
+        change.cluster,
+        change.unit,
+        actions.index(change.action),
+        str(change.ref),
+    )
+
+
+def _observe(session: Session, draft: Plan, name: str, with_infrastructure: bool) -> _Live:
+    """Compare one cluster and its infrastructure with what the repository will hold."""
+    left_alone = any(entry.unit == name for entry in draft.left_alone)
+    infrastructure = _plan_infrastructure(session, name) if with_infrastructure and not left_alone else None
+    changed = {change.path for change in draft.files}
+    desired = _desired_objects(session, draft.base.head, name, draft.files)
+    if infrastructure and not infrastructure.exists:
+        return _Live(tuple(created(name, desired)), infrastructure)
+    cluster = session.cluster(name)
+    session.options.progress(f"{name}: comparing {len(desired)} objects")
+    differences = cluster.compare(
+        [m for _, m in desired.values()], {LABEL_PIPELINE: session.spec.pipeline.name, LABEL_CLUSTER: name}
+    )
+    # Deleting a namespace would take along what others keep in it.
+    spared = [d for d in differences if d.kind == "surplus" and d.ref.kind == "Namespace"]
+    wanted = [d for d in differences if d not in spared]
+    warnings = tuple(
+        f"{name}: namespace {d.ref.name} is no longer used; it stays, because others may keep objects in it "
+        f"(kubectl delete namespace {d.ref.name})"
+        for d in spared
+    )
+    return _Live(tuple(object_changes(name, wanted, desired, changed)), infrastructure, warnings)
+
+
+def _plan_infrastructure(session: Session, name: str) -> ClusterInfrastructure | None:
+    infrastructure = session.world.infrastructure(name)
+    if infrastructure is None:
+        return None
+    session.options.progress(f"{name}: planning infrastructure")
+    result = infrastructure.plan(session.root_files(name))
+    return ClusterInfrastructure(name, result.exists, result.changes, result.saved)
+
+
+def _desired_objects(
+    session: Session, head: str | None, cluster: str, changed: Iterable[FileChange]
+) -> dict[ObjectRef, tuple[str, Manifest]]:
+    """Every object that the repository wants on a cluster once `changed` is committed, with its file."""
+    files = read_cluster_files(session.world.repository(), head, cluster, changed)
+    return {ObjectRef.of(manifest): (path, manifest) for path, manifest in manifests_in(files)}
+
+
+def manifests_in(files: Mapping[str, bytes]) -> Iterator[tuple[str, Manifest]]:
+    mark = HEADER.encode().rstrip(b"\n")
+    for path, content in files.items():
+        if path.endswith(".yaml") and content.startswith(mark):
+            yield path, parse_manifest(content, path)

@@ -1,0 +1,177 @@
+"""`plan`, `diff`, `rendered`: gather what is there, decide what would change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from gitops.engine.observing import with_live
+from gitops.engine.session import Session
+from gitops.errors import GitopsError
+from gitops.plan.capacity import pool_use, stalls
+from gitops.plan.desired import Changes, changes, render_stale, without_clusters
+from gitops.plan.model import Base, Plan
+from gitops.plan.refusals import departures, refusals
+from gitops.plan.stored import Stored
+from gitops.render.check import check_manifests
+from gitops.rollout.history import spec_commit
+from gitops.rollout.message import Released, commit_message
+from gitops.rollout.release import SpecSource
+from gitops.world.gather import read_existing, read_stored
+from gitops.world.git.checkout import contains, is_shallow, spec_source
+
+
+def plan(session: Session, only: frozenset[str] | None = None) -> Plan:
+    """Everything that would change; with `only`, what would change for these units and clusters.
+
+    Raises GitopsError when something cannot be read, or when what was rendered is not what a cluster may get.
+    """
+    spec, options = session.spec, session.options
+    repository = session.world.repository()
+    stored = read_stored(repository)
+    wanted = render_stale(spec, session.renderer, stored, session.modules)
+    _check(wanted.desired)
+    existing, contents = read_existing(repository, stored, wanted)
+    source = spec_source(options.project, session.project.paths())
+    recorded = {stored.releases[u].source.commit for u in (*wanted.stale, *wanted.gone) if u in stored.releases}
+    foreign = _foreign(session, source, recorded)
+    found = changes(
+        spec,
+        stored,
+        session.renderer,
+        wanted,
+        existing,
+        contents,
+        now=_now(),
+        source=source,
+        foreign_commits=foreign,
+    )
+    if only is not None:
+        found = _restrict(found, only)
+    found = without_clusters(found, _newer_clusters(session, found, source))
+    draft = _draft(session, stored, _base(session, stored, source), found)
+    if not options.offline:
+        draft = with_live(session, draft, only)
+    return replace(draft, refusals=(*draft.refusals, *refusals(draft, stored, options.allowed)))
+
+
+def diff(session: Session) -> Plan:
+    """How live objects differ from what the repository's head says; the spec's models play no part."""
+    stored = read_stored(session.world.repository())
+    source = spec_source(session.options.project, session.project.paths())
+    draft = _draft(session, stored, _base(session, stored, source), Changes((), (), (), (), {}))
+    return replace(with_live(session, draft, None, infrastructure=False), capacity=())
+
+
+def rendered(session: Session, only: str = "") -> dict[str, bytes]:
+    """The files that the repository would hold, without looking at it; with `only`, those of one unit."""
+    units = [unit for unit in session.spec.models if only in ("", str(unit))]
+    if only and not units:
+        raise GitopsError(f"no unit {only}", where="--unit", hint=f"one of: {', '.join(map(str, session.spec.models))}")
+    files: dict[str, bytes] = {}
+    for unit in units:
+        files.update(session.renderer.unit(unit))
+    if not only:
+        for environment in session.spec.environments:
+            files.update(session.renderer.base(environment))
+        for cluster in session.spec.clusters:
+            files.update(session.renderer.root(cluster))
+    _check(files)
+    return dict(sorted(files.items()))
+
+
+def _check(files: Mapping[str, bytes]) -> None:
+    """Raise GitopsError when a rendered file is not what a cluster may get: the templates are at fault."""
+    found = check_manifests(files)
+    if found:
+        first, more = found[0], len(found) - 1
+        hint = " — ".join(part for part in (first.hint, f"{more} more files are wrong" if more else "") if part)
+        raise GitopsError(first.what, where=first.where, hint=hint or "mend the template that rendered it")
+
+
+def _base(session: Session, stored: Stored, source: SpecSource) -> Base:
+    return Base(
+        pipeline=session.spec.pipeline.name,
+        head=stored.head,
+        spec=session.spec.digest,
+        engine=session.engine,
+        world=session.options.kind,
+        live=not session.options.offline,
+        spec_commit=source.commit,
+        spec_modified=source.modified,
+    )
+
+
+def _draft(session: Session, stored: Stored, base: Base, found: Changes) -> Plan:
+    changing = [change.unit for change in found.releases]
+    capacity = pool_use(session.spec, stored, changing)
+    refused, warnings = departures(session.spec, stored)
+    return Plan(
+        base=base,
+        releases=found.releases,
+        files=found.files,
+        capacity=tuple(capacity),
+        left_alone=found.left_alone,
+        warnings=(*warnings, *(stalls(capacity) if changing else ())),
+        refusals=(*found.refusals, *refused),
+        message=_message(found, SpecSource(base.spec_commit, base.spec_modified)),
+        seen=found.seen,
+        models=len(session.spec.pipeline.models),
+        environments=tuple(session.spec.environments),
+    )
+
+
+def _message(found: Changes, source: SpecSource) -> str:
+    if not found.files:
+        return ""
+    from ulid import ULID
+
+    released = [Released(c.unit, c.version, c.previous) for c in found.releases if c.action != "delete"]
+    removed = [change.unit for change in found.releases if change.action == "delete"]
+    clusters = list(dict.fromkeys(change.unit for change in found.files if "/" not in change.unit))
+    return commit_message(released, removed, clusters, str(ULID()), source)
+
+
+def _foreign(session: Session, source: SpecSource, recorded: Iterable[str]) -> set[str]:
+    """Those of these spec commits that this checkout does not contain: what they changed is newer than what is here.
+
+    Empty when the spec is not kept in Git, and when the user overrules newer commits.
+    """
+    asked = {commit for commit in recorded if commit and commit != source.commit}
+    if session.options.replace_newer or not source.commit or not asked:
+        return set()
+    foreign = asked - contains(session.options.project, asked)
+    if foreign and is_shallow(session.options.project):
+        raise GitopsError(
+            f"this checkout is shallow, so it cannot be told whether it contains spec commit {min(foreign)[:10]}",
+            where=str(session.options.project),
+            hint="fetch the whole history (git fetch --unshallow; fetch-depth: 0 in CI)",
+        )
+    return foreign
+
+
+def _newer_clusters(session: Session, found: Changes, source: SpecSource) -> dict[str, str]:
+    """Clusters whose files would change although they were last changed from a spec commit that is not here."""
+    if session.options.replace_newer or not source.commit:
+        return {}
+    last: dict[str, str] = {}
+    for name in dict.fromkeys(change.unit for change in found.files if "/" not in change.unit):
+        for commit in session.world.repository().log(clusters=[name], limit=1):
+            last[name] = spec_commit(commit)
+    foreign = _foreign(session, source, last.values())
+    return {name: commit for name, commit in last.items() if commit in foreign}
+
+
+def _restrict(found: Changes, only: frozenset[str]) -> Changes:
+    return Changes(
+        releases=tuple(change for change in found.releases if str(change.unit) in only),
+        files=tuple(change for change in found.files if change.unit in only),
+        left_alone=found.left_alone,
+        refusals=found.refusals,
+        seen=found.seen,
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
