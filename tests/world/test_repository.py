@@ -519,6 +519,20 @@ def test_a_lock_of_a_dead_process_is_removed(opened: Open, monkeypatch: pytest.M
     assert not lock.exists() or own.name != "repository.git"
 
 
+def test_every_lock_of_one_dead_process_is_removed(bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gitops.world.git import process as git
+
+    quick = tuple(option.replace("Timeout=10000", "Timeout=100") for option in git._OPTIONS)
+    monkeypatch.setattr(git, "_OPTIONS", quick)
+    repository = open_repository(str(bare), "main", state=tmp_path, project=tmp_path)
+    head = repository.commit(None, FILES, "first")
+    for name in ("refs/heads/main.lock", "packed-refs.lock", "HEAD.lock"):
+        (bare / name).touch()
+        os.utime(bare / name, (time.time() - 60, time.time() - 60))
+    head = repository.commit(head, {"a.yaml": b"2"}, "second")
+    assert repository.head() == head
+
+
 def test_a_living_lock_is_respected(bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from gitops.world.git import process as git
 

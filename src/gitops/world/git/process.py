@@ -21,6 +21,8 @@ LOCAL_SECONDS = 600.0
 NETWORK_SECONDS = 600.0
 STALE_LOCK_SECONDS = 10
 """Git holds the lock of a ref for milliseconds, and we wait this long for it: then its holder is dead."""
+STALE_LOCKS = 4
+"""One killed update can leave as many: the branch, the pending ref, packed-refs, HEAD."""
 OLDEST = (2, 34)
 """The oldest Git that signs commits by SSH and knows every option that we use."""
 
@@ -121,7 +123,9 @@ class Git:
         the whole process group is ended before the exception goes on.
         """
         result = self._run(arguments, data, timeout, variables or {})
-        if result.status and self._removed_stale_lock(result.err):
+        for _ in range(STALE_LOCKS):
+            if not (result.status and self._removed_stale_lock(result.err)):
+                break
             result = self._run(arguments, data, timeout, variables or {})
         return result
 
