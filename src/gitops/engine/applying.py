@@ -45,7 +45,11 @@ def apply(session: Session, wanted: Plan, *, saved: bool = False) -> Applied:
     wanted, commit = _push(session, wanted, saved)
     if not wanted.pending:
         return Applied(wanted, commit, 0, ())
-    _apply_infrastructure(session, wanted)
+    try:
+        _apply_infrastructure(session, wanted)
+    except GitopsError:
+        session.options.progress(f"Git holds commit {commit[:10]} already: the same apply goes on from there")
+        raise
     work = _work(session, wanted, commit)
     failures = converge(work)
     return Applied(wanted, commit, work.done, tuple(failures))
