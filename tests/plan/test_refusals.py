@@ -89,3 +89,9 @@ def test_conflicts_name_manager_and_fields() -> None:
     assert "Deployment dev/chat-1" in refusal.message
     assert refusal.flag == "--force-conflicts"
     assert rules(Plan(BASE, objects=(change,)), stored(dev=1), Allowances(conflicts=True)) == []
+
+
+def test_a_saved_plan_may_be_allowed_more_when_it_is_applied() -> None:
+    found = tuple(refusals(leaving("dev", 5), stored(dev=5), Allowances()))
+    assert Allowances(deletions=True).without_allowed(found) == ()
+    assert Allowances(destruction=True, conflicts=True).without_allowed(found) == found

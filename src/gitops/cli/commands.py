@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -114,9 +115,12 @@ def apply(project: Path, flags: Flags, saved: Path | None, yes: bool) -> int:
     from gitops.engine.session import open_session
 
     with open_session(_options(project, flags)) as session:
-        wanted = _load(saved) if saved else planning.plan(session)
-        if saved is not None:
+        if saved is None:
+            wanted = planning.plan(session)
+        else:
+            wanted = _load(saved)
             applying.check_fresh(session, wanted)
+            wanted = replace(wanted, refusals=session.options.allowed.without_allowed(wanted.refusals))
         _print_plan(wanted, "text", False)
         if not wanted.pending:
             return OK

@@ -23,6 +23,15 @@ class Allowances:
     conflicts: bool = False
     """`--force-conflicts`: fields that other managers claim are taken back."""
 
+    def without_allowed(self, found: tuple[Refusal, ...]) -> tuple[Refusal, ...]:
+        """Those that these allowances do not overrule: a saved plan may be allowed more than when it was made."""
+        given = {
+            "--allow-deletions": self.deletions,
+            "--allow-destroy": self.destruction,
+            "--force-conflicts": self.conflicts,
+        }
+        return tuple(refusal for refusal in found if not given.get(refusal.flag))
+
 
 MANY = 3
 SHARE = 0.25
