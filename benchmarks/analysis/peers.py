@@ -1,4 +1,4 @@
-"""The peers' rules, as facts.md tells them, each on the metric of every look (p99, or the error rate).
+"""The peers' rules, as their sources tell them, each on the metric of every look (p99, or the error rate).
 
 Every rule takes (runs, looks) of candidate and stable and gives (runs, looks), true where it rolls back.
 """
@@ -15,7 +15,7 @@ from benchmarks.analysis.world import LOOKS, Array, Hits
 FLAGGER_FAILURES = 5
 KAYENTA_POINTS = 50
 PIPECD_POINTS = 14
-"""Looks in PipeCD's window: facts.md does not say; this length comes nearest to the false alarms it reports."""
+"""Looks in PipeCD's window: not documented; this length comes nearest to the false alarms that were measured of it."""
 
 
 def fixed(candidate: Array, limit: Array | float, failures: int) -> Hits:
