@@ -32,7 +32,7 @@ def test_quick(tmp_path: Path) -> None:
 
 
 def noise(rho: float, runs: int = 800) -> tuple[Array, Array]:
-    """What facts.md simulates: one number a look for each version, nothing different between them."""
+    """The simulation that the numbers come from: one number a look for each version, nothing different between them."""
     rng = np.random.default_rng(11)
     both = rng.standard_normal((2, runs, 60))
     for look in range(1, 60):
@@ -42,7 +42,7 @@ def noise(rho: float, runs: int = 800) -> tuple[Array, Array]:
 
 @pytest.mark.parametrize(("rho", "known"), [(0.0, 0.49), (0.5, 0.86)])
 def test_mann_whitney_on_every_window(rho: float, known: float) -> None:
-    """The numbers of facts.md, roughly: it does not tell PipeCD's window."""
+    """The numbers of a simulation by others, roughly: it does not tell PipeCD's window."""
     assert peers.every_window(*noise(rho))[:, -1].mean() == pytest.approx(known, abs=0.1)
 
 
