@@ -18,8 +18,9 @@ import pytest
 from ulid import ULID
 
 from gitops.errors import GitopsError, Moved
+from gitops.render.tree import blob_id
 from gitops.world import effects
-from gitops.world.git.commit import blob_id, check_paths
+from gitops.world.git.commit import check_paths
 from gitops.world.git.failure import explain, mask
 from gitops.world.git.process import Git
 from gitops.world.git.repository import GitRepository, open_repository

@@ -5,9 +5,8 @@ from __future__ import annotations
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from threading import Lock
 
 from gitops.engine.observing import manifests_in
 from gitops.engine.planning import plan
@@ -19,7 +18,6 @@ from gitops.spec.resolved import Spec
 from gitops.values import Manifest, ObjectRef, UnitKey
 from gitops.world.converge import Failure, Work, converge
 from gitops.world.gather import read_cluster_files, read_stored
-from gitops.world.ports import Cluster
 
 PUSH_ATTEMPTS = 40
 
@@ -141,7 +139,7 @@ def _work(session: Session, wanted: Plan, commit: str) -> Work:
         manifests=manifests,
         workloads=workloads,
         timeouts=_timeouts(session.spec),
-        cluster=_cluster_of(session),
+        cluster=session.cluster,
         report=session.options.progress,
         force=session.options.allowed.conflicts,
     )
@@ -150,16 +148,3 @@ def _work(session: Session, wanted: Plan, commit: str) -> Work:
 def _timeouts(spec: Spec) -> dict[str, float]:
     rollouts = spec.pipeline.rollouts
     return {str(unit): rollouts[model.rollout].ready_timeout for unit, model in spec.models.items()}
-
-
-def _cluster_of(session: Session) -> Callable[[str], Cluster]:
-    connected: dict[str, Cluster] = {}
-    one_at_a_time = Lock()
-
-    def cluster(name: str) -> Cluster:
-        with one_at_a_time:
-            if name not in connected:
-                connected[name] = session.cluster(name)
-            return connected[name]
-
-    return cluster

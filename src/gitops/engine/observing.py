@@ -9,7 +9,7 @@ from gitops.engine.session import Session
 from gitops.plan.model import ClusterInfrastructure, FileChange, ObjectChange, Plan
 from gitops.plan.objects import created, object_changes
 from gitops.render.check import parse_manifest
-from gitops.render.renderer import HEADER
+from gitops.render.renderer import is_rendered
 from gitops.spec.resolved import Spec
 from gitops.values import LABEL_CLUSTER, LABEL_PIPELINE, Manifest, ObjectRef
 from gitops.world.gather import read_cluster_files
@@ -97,7 +97,6 @@ def _desired_objects(
 
 
 def manifests_in(files: Mapping[str, bytes]) -> Iterator[tuple[str, Manifest]]:
-    mark = HEADER.encode().rstrip(b"\n")
     for path, content in files.items():
-        if path.endswith(".yaml") and content.startswith(mark):
+        if path.endswith(".yaml") and is_rendered(content):
             yield path, parse_manifest(content, path)

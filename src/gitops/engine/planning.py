@@ -129,8 +129,7 @@ def _message(found: Changes, source: SpecSource) -> str:
 
     released = [Released(c.unit, c.version, c.previous) for c in found.releases if c.action != "delete"]
     removed = [change.unit for change in found.releases if change.action == "delete"]
-    clusters = list(dict.fromkeys(change.unit for change in found.files if "/" not in change.unit))
-    return commit_message(released, removed, clusters, str(ULID()), source)
+    return commit_message(released, removed, found.clusters, str(ULID()), source)
 
 
 def _foreign(session: Session, source: SpecSource, recorded: Iterable[str]) -> set[str]:
@@ -156,7 +155,7 @@ def _newer_clusters(session: Session, found: Changes, source: SpecSource) -> dic
     if session.options.replace_newer or not source.commit:
         return {}
     last: dict[str, str] = {}
-    for name in dict.fromkeys(change.unit for change in found.files if "/" not in change.unit):
+    for name in found.clusters:
         for commit in session.world.repository().log(clusters=[name], limit=1):
             last[name] = spec_commit(commit)
     foreign = _foreign(session, source, last.values())

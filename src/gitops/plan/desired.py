@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import unified_diff
 from types import MappingProxyType
@@ -16,9 +16,8 @@ from gitops.plan.stored import (
     owner_of,
     stale_units,
     undesired_directories,
-    unit_directory,
 )
-from gitops.render.renderer import HEADER, Renderer
+from gitops.render.renderer import Renderer, is_rendered, unit_directory
 from gitops.render.tree import blob_id, tree_id_of
 from gitops.rollout.release import (
     Release,
@@ -35,7 +34,6 @@ from gitops.spec.resolved import Spec
 from gitops.values import Action, UnitKey
 
 MODULES = "terraform/modules/"
-_MARK = HEADER.encode().rstrip(b"\n")
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,11 @@ class Changes:
     left_alone: tuple[LeftAlone, ...]
     refusals: tuple[Refusal, ...]
     seen: Mapping[str, str]
+
+    @property
+    def clusters(self) -> list[str]:
+        """The clusters (not units) whose own files change."""
+        return list(dict.fromkeys(change.unit for change in self.files if "/" not in change.unit))
 
 
 def render_stale(spec: Spec, renderer: Renderer, stored: Stored, modules: Mapping[str, bytes]) -> Wanted:
@@ -196,7 +199,7 @@ def _is_ours(path: str, content: bytes, wanted: Wanted) -> bool:
     # copies: a file that a module has lost must not stay behind, because Terraform would read it.
     if path.startswith(MODULES):
         return path.endswith(".tf") and any(other.startswith(_directory(path)) for other in wanted.desired)
-    return content.startswith(_MARK) or path.endswith("/terraform.tfvars.json")
+    return is_rendered(content) or path.endswith("/terraform.tfvars.json")
 
 
 def _directory(path: str) -> str:
@@ -293,8 +296,3 @@ def _release_change(unit: UnitKey, model: Model, release: Release | None, spec: 
 def _record_change(unit: UnitKey, record: Release, stored: Stored) -> FileChange:
     action: Action = "update" if unit in stored.releases else "create"
     return FileChange(str(unit), action, record_path(unit), dump_release(record))
-
-
-def commit_units(files: Sequence[FileChange]) -> list[str]:
-    """The clusters (not units) whose files change, for the commit message."""
-    return list(dict.fromkeys(change.unit for change in files if "/" not in change.unit))

@@ -37,14 +37,9 @@ MANY = 3
 SHARE = 0.25
 
 
-def refusals(plan: Plan, stored: Stored, allowed: Allowances) -> Iterator[Refusal]:
+def refusals(plan: Plan, stored: Stored, allowed: Allowances) -> tuple[Refusal, ...]:
     """Every rule that this plan breaks, given what the user allowed."""
-    if not allowed.deletions:
-        yield from _deletions(plan, stored)
-    if not allowed.destruction:
-        yield from _destruction(plan)
-    if not allowed.conflicts:
-        yield from _conflicts(plan.objects)
+    return allowed.without_allowed((*_deletions(plan, stored), *_destruction(plan), *_conflicts(plan.objects)))
 
 
 def departures(spec: Spec, stored: Stored) -> tuple[list[Refusal], list[str]]:

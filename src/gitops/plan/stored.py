@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from gitops.plan.observed import Entry
-from gitops.render.renderer import Renderer
+from gitops.render.renderer import Renderer, unit_directory
 from gitops.rollout.release import Release
 from gitops.spec.resolved import Spec
 from gitops.values import UnitKey
@@ -15,11 +15,6 @@ from gitops.values import UnitKey
 CLUSTERS = "clusters"
 RELEASES = "releases"
 TERRAFORM = "terraform"
-
-
-def unit_directory(cluster: str, unit: UnitKey) -> str:
-    """Where a unit's manifests for one cluster lie."""
-    return f"{CLUSTERS}/{cluster}/{unit.environment}/{unit.model}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from gitops.values import LABEL_CLUSTER, UnitKey, workload_name
 
 HEADER = "# Rendered by gitops; edits here are overwritten. Change pipeline.yaml or environments/ instead.\n"
 """The first line of every file that we render and that can hold a comment: how we know our own."""
+_MARK = HEADER.rstrip("\n").encode()
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,11 @@ _ENVIRONMENT_FILES = ("namespace.yaml", "networkpolicy.yaml")
 _ROOT_FILES = ("main.tf", "backend.tf")
 _MODEL_INPUTS = {"version", "artifact", "serve", "route", "owner"}
 """The fields of a model that rendering reads; how it is validated and rolled out changes no file."""
+
+
+def is_rendered(content: bytes) -> bool:
+    """Whether a file of the GitOps repository is one of ours; files of others carry no mark and are theirs."""
+    return content.startswith(_MARK)
 
 
 def cluster_directory(cluster: str, environment: str) -> str:

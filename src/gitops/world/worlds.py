@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Lock
 
 from gitops.errors import GitopsError
 from gitops.spec.environment import AwsCluster, EmbeddedCluster
@@ -32,6 +33,7 @@ class World:
         self._state = state_directory(project, kind)
         self._progress = progress
         self._clusters: dict[str, Cluster] = {}
+        self._connecting: dict[str, Lock] = {}
         self._open = ExitStack()
 
     def close(self) -> None:
@@ -63,11 +65,13 @@ class World:
 
     def cluster(self, name: str, access: Access) -> Cluster:
         """A connection to one cluster. `access` asks its infrastructure how to reach it; not every cluster needs it."""
-        if name not in self._clusters:
-            cluster = self._connect(name, self._spec.clusters[name], access)
-            self._open.callback(cluster.close)
-            self._clusters[name] = cluster
-        return self._clusters[name]
+        # A lock for each, so that threads connect to different clusters at once and never twice to one.
+        with self._connecting.setdefault(name, Lock()):
+            if name not in self._clusters:
+                cluster = self._connect(name, self._spec.clusters[name], access)
+                self._open.callback(cluster.close)
+                self._clusters[name] = cluster
+            return self._clusters[name]
 
     def _connect(self, name: str, spec: ClusterSpec, access: Access) -> Cluster:
         if self.kind == "embedded" or isinstance(spec, EmbeddedCluster):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import time
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gitops.errors import GitopsError
+from gitops.render.tree import blob_id
 from gitops.world.git.process import Git
 from gitops.world.ports import Entry
 
@@ -87,13 +87,8 @@ def _check_parents(changes: Files, present: Mapping[str, Entry], where: str) -> 
 def _differs(content: bytes | None, entry: Entry | None) -> bool:
     if content is None or entry is None:
         return (content is None) != (entry is None)
-    return entry.mode != _FILE_MODE or entry.id != blob_id(content, len(entry.id))
-
-
-def blob_id(content: bytes, length: int = 40) -> str:
-    """Git's id of a file with this content; `length` is 40 for SHA-1 and 64 for SHA-256 repositories."""
-    algorithm = hashlib.sha256 if length == 64 else hashlib.sha1
-    return algorithm(b"blob %d\0" % len(content) + content).hexdigest()
+    algorithm = "sha256" if len(entry.id) == 64 else "sha1"
+    return entry.mode != _FILE_MODE or entry.id != blob_id(content, algorithm=algorithm)
 
 
 def write_commit(git: Git, ref: str, base: str | None, changes: Files, message: str, who: Identity) -> str:
