@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from gitops.spec.pipeline import BlueGreen, Canary, Rollout
+from gitops.spec.environment import Environment
+from gitops.spec.promotion import wave_of
+from gitops.spec.rollouts import BlueGreen, Canary, Rolling, Rollout, Shadow
 
 Strategy = Literal["canary", "blue-green", "rolling", "shadow"]
+STRIDE = 10
 
 
 class PolicyStep(NamedTuple):
@@ -19,7 +22,7 @@ class PolicyStep(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """All durations are seconds. Defaults are those of fields that the spec does not have yet."""
+    """All durations are seconds. Defaults are the spec's."""
 
     strategy: Strategy
     steps: tuple[PolicyStep, ...] = ()
@@ -31,6 +34,8 @@ class Policy:
     """How long a rollout waits for room in the cluster before each weight."""
     warm_up: int = 60
     """Left out of every judgement after a change of weight."""
+    samples: int = 100
+    """So many requests a gate needs before it says anything."""
     no_data_deadline: int = 600
     no_data: Literal["pause", "roll-back"] = "pause"
     too_few_deadline: int = 1800
@@ -47,8 +52,10 @@ class Policy:
     """How long a version that lost its traffic keeps its pods, for requests that it still answers."""
     approvals: int = 0
     """How many people must approve a digest before it starts."""
-    stride: int = 10
+    stride: int = STRIDE
     """The smallest growth of a rolling update's weight, so that a hundred replicas are not a hundred commits."""
+    waves: int = 1
+    """How many groups of clusters the rollout goes through one after another; each walks all steps."""
 
     def bake(self, load: int) -> int:
         """Seconds to watch at this percentage: of the last step that it reached."""
@@ -72,14 +79,36 @@ class Policy:
         """The longest that a whole rollout may take: the sum of its declared deadlines."""
         loads = range(self.stride, 100, max(self.stride, 1)) if self.strategy == "rolling" else ()
         weights = {0, *loads, *(step.weight for step in self.steps), 100}
-        return sum(self.step_limit(weight) for weight in weights)
+        return self.waves * sum(self.step_limit(weight) for weight in weights)
 
 
-def policy_of(rollout: Rollout) -> Policy:
-    """The policy of a rollout as the spec declares it."""
-    gates = tuple(gate.metric for gate in rollout.gates)
-    if isinstance(rollout, Canary):
-        steps = tuple(PolicyStep(step.weight, step.bake) for step in rollout.steps)
-    else:
-        steps = (PolicyStep(100, rollout.bake),) if isinstance(rollout, BlueGreen) else ()
-    return Policy(rollout.strategy, steps, gates, rollout.ready_timeout)
+def policy_of(rollout: Rollout, environment: Environment | None = None) -> Policy:
+    """The policy of a rollout as the spec declares it, in an environment that may ask for approvals and waves."""
+    approvals = environment.approvals if environment else None
+    return Policy(
+        strategy=rollout.strategy,
+        steps=_steps(rollout),
+        gates=tuple(gate.key for gate in rollout.gates),
+        ready_timeout=rollout.ready_timeout,
+        capacity_timeout=rollout.capacity_timeout,
+        warm_up=rollout.warm_up,
+        samples=rollout.too_few_samples.minimum,
+        no_data_deadline=rollout.no_data.after,
+        no_data=rollout.no_data.then,
+        too_few_deadline=rollout.too_few_samples.after,
+        too_few=rollout.too_few_samples.then,
+        pause_timeout=rollout.pause_timeout,
+        pause_outcome=rollout.after_pause_timeout,
+        lost_capacity=rollout.lost_capacity,
+        keep_warm=rollout.keep_warm,
+        drain=rollout.drain,
+        approvals=approvals.required if approvals else 0,
+        stride=rollout.stride if isinstance(rollout, Rolling) else STRIDE,
+        waves=len(wave_of(environment)) if environment else 1,
+    )
+
+
+def _steps(rollout: Rollout) -> tuple[PolicyStep, ...]:
+    if isinstance(rollout, Canary | Shadow):
+        return tuple(PolicyStep(step.weight, step.bake) for step in rollout.steps)
+    return (PolicyStep(100, rollout.bake),) if isinstance(rollout, BlueGreen) else ()

@@ -62,7 +62,7 @@ AWS_INSTANCES: dict[str, Instance] = {
 
 
 class Metric(NamedTuple):
-    """A built-in metric: the unit of its thresholds and which direction is worse."""
+    """A metric: the unit of its thresholds and which direction is worse."""
 
     unit: Literal["s", "%", ""]
     worse: Literal["higher", "lower"]
@@ -81,4 +81,6 @@ METRICS: dict[str, Metric] = {
     "kv-cache-use": Metric("%", "higher"),
     "gpu-utilization": Metric("%", "higher"),
     "gpu-memory": Metric("%", "higher"),
+    "prediction-accuracy": Metric("%", "lower"),
+    "prediction-drift": Metric("", "higher"),
 }

@@ -9,9 +9,10 @@ from gitops.spec.catalog import AWS_INSTANCES
 from gitops.spec.documents import Finding
 from gitops.spec.draft import Draft
 from gitops.spec.environment import AwsNodePool, Cluster
-from gitops.spec.pipeline import BlueGreen, Canary, Gpu, Rollout, Serve
+from gitops.spec.pipeline import Gpu, Serve
 from gitops.spec.placement import Pool, choose_pool, pools
 from gitops.spec.problems import Path, listed
+from gitops.spec.rollouts import BlueGreen, Canary, Rollout, Shadow
 from gitops.values import UnitKey
 
 _Tenants = dict[tuple[str, str], list[UnitKey]]
@@ -157,7 +158,7 @@ def _rollouts_fit(
         if (size, extra) not in needed:
             needed[size, extra] = nodes_needed(pool.gpus, smallest + Counter({size: extra}))
         if needed[size, extra] > pool.max:
-            kind = "canary" if isinstance(rollout, Canary) else "blue-green rollout"
+            kind = "canary" if isinstance(rollout, Canary) else f"{rollout.strategy} rollout"
             more = f"{extra} more replica{'s' if extra > 1 else ''} of {size} GPU{'s' if size > 1 else ''}"
             message = f"a {kind} needs {more} next to stable, and the pool {pool.name} has no room"
             hint = f"raise nodePools.{pool.name}.max of the cluster {cluster} ({pool.max}), or use a rolling rollout"
@@ -168,4 +169,4 @@ def extra_replicas(rollout: Rollout, smallest: int) -> int:
     """How many replicas a new version has next to stable before any traffic moves back from it."""
     if isinstance(rollout, Canary):
         return 1
-    return smallest if isinstance(rollout, BlueGreen) else 0
+    return smallest if isinstance(rollout, BlueGreen | Shadow) else 0

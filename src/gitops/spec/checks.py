@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 
 from gitops.spec.check_capacity import capacity
 from gitops.spec.check_clusters import cluster_definitions, clusters
+from gitops.spec.check_environments import environments
 from gitops.spec.check_models import models, repository
 from gitops.spec.check_names import hostnames, workload_names
-from gitops.spec.check_rollouts import rollouts
+from gitops.spec.check_rollouts import judgement, mirroring, rollouts
 from gitops.spec.documents import Finding
 from gitops.spec.draft import Draft
 from gitops.spec.environment import EmbeddedCluster
@@ -102,7 +103,10 @@ CHECKS: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     hostnames,
     clusters,
     cluster_definitions,
+    environments,
     autoscaling,
+    mirroring,
+    judgement,
     local_artifacts,
     capacity,
 )

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from gitops.spec.fields import KubernetesName, Name, SpecModel
+from gitops.spec.fields import Duration, KubernetesName, Name, OneLine, SpecModel
 from gitops.spec.pipeline import Gpu
 
 Cidr = Annotated[str, StringConstraints(pattern=r"^(\d{1,3}\.){3}\d{1,3}/\d{1,2}$")]
@@ -17,6 +17,29 @@ LabelKey = Annotated[
 LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$")]
 Context = Annotated[str, Field(min_length=1, max_length=253)]
 Price = Annotated[float, Field(ge=0, le=100_000)]
+Person = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}$"), Field(examples=["alice@acme.example"])
+]
+PublicKey = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)"
+        r"|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com) [A-Za-z0-9+/]+={0,2}( [A-Za-z0-9._@+-]+)?$",
+        max_length=8192,
+    ),
+]
+Moment = Annotated[
+    str,
+    StringConstraints(pattern=r"^(2\d{3}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(Z|[+-]\d{2}:\d{2})|\d{2}:\d{2})$"),
+    Field(examples=["2026-12-19T00:00:00Z", "16:00"]),
+]
+Timezone = Annotated[
+    str,
+    # IANA's names start with a capital; what lies beside them in a system's directory does not.
+    StringConstraints(pattern=r"^[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}$", max_length=64),
+    Field(examples=["Europe/Berlin"]),
+]
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 
 class NodePool(SpecModel):
@@ -123,10 +146,12 @@ Cluster = Annotated[AwsCluster | ExistingCluster | EmbeddedCluster, Field(discri
 
 
 class Gateway(SpecModel):
-    """The Gateway API gateway that model routes attach to."""
+    """The gateway that model routes attach to."""
 
     name: KubernetesName
     namespace: KubernetesName
+    api: Literal["gateway-api", "istio"] = "gateway-api"
+    """Which API splits traffic: HTTPRoutes of the Gateway API, or Istio's VirtualServices."""
 
 
 class Monitoring(SpecModel):
@@ -138,6 +163,44 @@ class Monitoring(SpecModel):
     """Base URL, needed by autoscaling on request metrics."""
     namespace: KubernetesName = "monitoring"
     """Where Prometheus runs: only pods of this namespace may read the models' metrics."""
+    # Prometheus takes a series for gone after five minutes without a sample.
+    interval: Annotated[Duration, Field(ge=1, le=120)] = 15
+    """How often the models' metrics are scraped."""
+
+
+class Approvals(SpecModel):
+    """People who must agree to a version before its rollout starts here."""
+
+    required: Annotated[int, Field(ge=1, le=20)] = 1
+    """How many different people."""
+    approvers: Annotated[tuple[Person, ...], Field(max_length=64, strict=False)] = ()
+    """Who may approve; empty means everybody whose identity holds."""
+    identity: Literal["signature", "ci", "any"] = "any"
+    """What proves who approved: a commit signed with a key of `signers`, the identity that CI vouches for, or
+    nothing but the name that the command was given, so that whoever may push may approve for anybody."""
+    signers: dict[Person, PublicKey] = {}
+    """The OpenSSH public key of each approver, needed for `identity: signature`."""
+
+
+class Freeze(SpecModel):
+    """A time in which no rollout starts, grows or is promoted; going back is always allowed.
+
+    Either from one instant until another, or every week: from a time of day of each of `days` until the next
+    `until`, on the day after if that is not later than `from`.
+    """
+
+    reason: OneLine
+    begin: Annotated[Moment, Field(alias="from")]
+    """An instant such as 2026-12-19T00:00:00Z; with `days` a time such as "16:00"."""
+    until: Moment
+    """The same; with `days` up to "24:00"."""
+    days: Annotated[tuple[Day, ...], Field(max_length=7, strict=False)] = ()
+    """The days on which a weekly window begins."""
+    timezone: Timezone | None = None
+    """Of a weekly window, by default UTC: an IANA name such as Europe/Berlin."""
+
+
+Wave = Annotated[tuple[Name, ...], Field(min_length=1, max_length=1000, strict=False)]
 
 
 class Environment(SpecModel):
@@ -151,6 +214,16 @@ class Environment(SpecModel):
     """Without one no HTTPRoute is rendered and the models are reached through their Services."""
     monitoring: Monitoring | None = None
     """Without it nothing is scraped and autoscaling knows CPU only."""
+    promotion: Literal["automatic", "manual"] = "automatic"
+    """Whether a version that is verified in the environment before starts here by itself, or when a person says so."""
+    approvals: Approvals | None = None
+    """Without it nobody is asked."""
+    freeze: Annotated[tuple[Freeze, ...], Field(max_length=64, strict=False)] = ()
+    """When nothing moves forward here."""
+    waves: Annotated[tuple[Wave, ...], Field(max_length=100, strict=False)] = ()
+    """Clusters in the order in which a rollout reaches them; each wave goes through all steps. By default one wave."""
+    hotfix: Literal["denied", "allowed"] = "denied"
+    """Whether a person may start a version here that the environment before has not verified."""
     models: dict[Name, dict[str, Any]] = {}
     """What differs here: mappings are merged into the model, lists and scalars replace, null removes."""
     exclude: Annotated[tuple[Name, ...], Field(max_length=10_000, strict=False)] = ()

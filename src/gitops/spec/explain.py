@@ -224,7 +224,8 @@ def _sentence(spot: Spot, written: Written) -> tuple[str, str]:
         bound = spot.context[key]
         duration = isinstance(spot.value, str)
         limit = format_duration(int(bound)) if duration else f"{bound:g}"
-        return f"{_shown(spot.value)} is {'too long' if duration else 'out of range'}: {word} {limit}", ""
+        wrong = "out of range" if not duration else "too short" if "greater" in spot.kind else "too long"
+        return f"{_shown(spot.value)} is {wrong}: {word} {limit}", ""
     return _wrong_length(spot)
 
 
@@ -250,7 +251,7 @@ def _wrong_length(spot: Spot) -> tuple[str, str]:
 def _literals(spot: Spot) -> tuple[Any, ...]:
     """The valid values of a literal, from pydantic's list of them."""
     expected = str(spot.context["expected"])
-    return tuple(part.strip(" '") for part in expected.replace(" or ", ", ").split(","))
+    return tuple(part.strip(" '") or '""' for part in expected.replace(" or ", ", ").split(","))
 
 
 _TYPES = {

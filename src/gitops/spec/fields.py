@@ -55,12 +55,13 @@ def format_duration(seconds: int) -> str:
     return "".join(parts) or "0s"
 
 
+DURATION_PATTERN = r"^(\d+h)?(\d+m)?(\d+s)?$"
 Duration = Annotated[
     int,
     BeforeValidator(parse_duration),
     Field(le=30 * 24 * 3600),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": r"^(\d+h)?(\d+m)?(\d+s)?$", "examples": ["15m", "1h30m"]}),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["15m", "1h30m"]}),
 ]
 """A span of time, held as whole seconds, at most 30 days."""
 
@@ -150,4 +151,12 @@ ArtifactUri = Annotated[
     str,
     StringConstraints(pattern=r"^(s3|gs|hf|file)://[A-Za-z0-9][A-Za-z0-9._@:/+=-]*$", max_length=1024),
     Field(examples=["s3://acme-models/support-chat/2.3.0"]),
+]
+OneLine = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$", max_length=200)]
+"""Words for people, which go into commits."""
+
+Query = Annotated[
+    str,
+    StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$", max_length=2000),
+    Field(examples=['sum(rate(errors_total{namespace="$namespace",version="$version"}[5m]))']),
 ]

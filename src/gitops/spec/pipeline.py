@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from gitops.spec.catalog import GPU_TYPES, METRICS
+from gitops.spec.catalog import GPU_TYPES
 from gitops.spec.fields import (
     ArtifactUri,
     Cpu,
@@ -19,30 +19,17 @@ from gitops.spec.fields import (
     Memory,
     Name,
     SpecModel,
-    ThresholdField,
     Version,
 )
+from gitops.spec.rollouts import BlueGreen as BlueGreen
+from gitops.spec.rollouts import Canary as Canary
+from gitops.spec.rollouts import Gate as Gate
+from gitops.spec.rollouts import Rolling as Rolling
+from gitops.spec.rollouts import Rollout as Rollout
+from gitops.spec.rollouts import Shadow as Shadow
 
 GpuType = Literal["T4", "A10G", "L4", "L40S", "A100", "A100-80GB", "H100", "H200", "B200"]
 assert GpuType.__args__ == GPU_TYPES  # type: ignore[attr-defined]  # typing offers no public way to ask
-
-MetricName = Literal[
-    "latency-p50",
-    "latency-p95",
-    "latency-p99",
-    "time-to-first-token-p99",
-    "inter-token-latency-p99",
-    "requests-per-second",
-    "tokens-per-second",
-    "error-rate",
-    "queue-length",
-    "kv-cache-use",
-    "gpu-utilization",
-    "gpu-memory",
-]
-assert MetricName.__args__ == tuple(METRICS)  # type: ignore[attr-defined]
-
-Percentage = Annotated[int, Field(ge=1, le=100)]
 
 
 class Signing(SpecModel):
@@ -209,56 +196,9 @@ class Model(SpecModel):
     serve: Serve
     route: Route | None = None
     rollout: Name
+    expected_requests_per_second: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    """What a plan goes by where it cannot measure the traffic, to say what a rollout could see at each step."""
     owner: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@/+-]{0,99}$")] | None = None
-
-
-class Step(SpecModel):
-    """A share of traffic, and how long it is watched."""
-
-    weight: Percentage
-    bake: Duration = 0
-
-
-class Gate(SpecModel):
-    """A metric with a limit that pauses and a limit that rolls back; at least one of them."""
-
-    metric: MetricName
-    pause: ThresholdField | None = None
-    rollback: ThresholdField | None = None
-
-
-Gates = Annotated[tuple[Gate, ...], Field(max_length=32, strict=False)]
-
-
-class RolloutBase(SpecModel):
-    """What every strategy understands."""
-
-    ready_timeout: Duration = 1800
-    """How long a new version may take until it is ready to serve; traffic stays where it is until then."""
-    gates: Gates = ()
-
-
-class Canary(RolloutBase):
-    """Traffic moves in steps."""
-
-    strategy: Literal["canary"]
-    steps: Annotated[tuple[Step, ...], Field(min_length=1, max_length=32, strict=False)]
-
-
-class BlueGreen(RolloutBase):
-    """A full second set, then all traffic at once."""
-
-    strategy: Literal["blue-green"]
-    bake: Duration = 600
-
-
-class Rolling(RolloutBase):
-    """Replica by replica, for models whose versions may mix."""
-
-    strategy: Literal["rolling"]
-
-
-Rollout = Annotated[Canary | BlueGreen | Rolling, Field(discriminator="strategy")]
 
 
 class Pipeline(SpecModel):

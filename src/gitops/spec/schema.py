@@ -8,13 +8,14 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
-from gitops.spec import environment, pipeline
+from gitops.spec import environment, pipeline, rollouts
 from gitops.spec.environment import Environment
-from gitops.spec.fields import SpecModel
+from gitops.spec.fields import DURATION_PATTERN, SpecModel, format_duration
 from gitops.spec.pipeline import Model, Pipeline
 
 _DIALECT = "http://json-schema.org/draft-07/schema#"
 _PARTIAL = "Changed"
+_MODULES = (pipeline, rollouts, environment)
 Schema = dict[str, Any]
 
 
@@ -41,7 +42,7 @@ def _described(model: type[SpecModel]) -> Schema:
     """
     schema: Schema = model.model_json_schema()
     for name, definition in {**schema.get("$defs", {}), model.__name__: schema}.items():
-        owner = getattr(pipeline, name, None) or getattr(environment, name)
+        owner = next(getattr(module, name) for module in _MODULES if hasattr(module, name))
         for key, field in owner.model_fields.items():
             text = next((text for base in owner.__mro__ if (text := _docstrings().get((base.__name__, key)))), "")
             if text:
@@ -53,7 +54,7 @@ def _described(model: type[SpecModel]) -> Schema:
 def _docstrings() -> dict[tuple[str, str], str]:
     """What stands below the fields of the spec's classes, by class and field."""
     found = {}
-    for module in (pipeline, environment):
+    for module in _MODULES:
         for node in ast.parse(inspect.getsource(module)).body:
             for field, text in pairwise(node.body if isinstance(node, ast.ClassDef) else ()):
                 match field, text:
@@ -121,6 +122,8 @@ def _cleaned(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     result = {key: _cleaned(value) for key, value in schema.items() if not _is_noise(key, value, schema)}
+    if schema.get("pattern") == DURATION_PATTERN and "default" in schema:
+        result["default"] = format_duration(schema["default"])
     if "patternProperties" in schema:
         result["additionalProperties"] = False
     return result

@@ -45,6 +45,14 @@ _BY_PATTERN = {
     _pattern(environment.Region): Words("an AWS region", "such as us-east-1"),
     _pattern(environment.LabelKey): Words("a label", "such as example.com/pool"),
     _pattern(environment.LabelValue): Words("the value of a label", "letters, digits, . _ and -"),
+    _pattern(environment.Person): Words("a person", "an address or a login, such as alice@acme.example"),
+    _pattern(environment.PublicKey): Words(
+        "an OpenSSH public key", "the line of the .pub file, such as ssh-ed25519 AAAAC3…"
+    ),
+    _pattern(environment.Moment): Words(
+        "a moment", 'an instant such as 2026-12-19T00:00:00Z, or with `days` a time such as "16:00"'
+    ),
+    _pattern(environment.Timezone): Words("a timezone", "an IANA name such as Europe/Berlin"),
 }
 
 _PATH = Words("a path", "starting with /, of letters, digits, / _ . and -")
@@ -69,6 +77,8 @@ _BY_KEY = {
     "administrators": Words("an IAM principal", "such as arn:aws:iam::123456789012:role/platform"),
     "tags": Words("a tag", "letters, digits, spaces and _ . : / = + @ -"),
     "prometheus": Words("a URL", "such as http://prometheus.monitoring:9090"),
+    "query": Words("a query", "PromQL on one line; `>-` joins several lines"),
+    "reason": Words("a reason", "a few words on one line"),
 }
 
 
