@@ -60,6 +60,7 @@ def test_everything_is_created_on_a_cluster_that_does_not_exist() -> None:
         ("ScaledObject", {}, WORKLOADS),
         ("Service", {}, ROUTES),
         ("HTTPRoute", {}, ROUTES),
+        ("VirtualService", {}, ROUTES),
     ],
 )
 def test_traffic_moves_last(kind: str, labels: dict[str, str], phase: int) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import yaml
+
+from gitops.render.live import Live, Waves
 from gitops.render.templates import Templates, templates_of
 from gitops.spec.environment import Environment
 from gitops.spec.load import load_spec
@@ -57,6 +60,31 @@ def load_case(folder: Path) -> Spec:
         SourceFile("pipeline.yaml", (folder / "pipeline.yaml").read_bytes()),
         [SourceFile(f"environments/{path.name}", path.read_bytes()) for path in files],
     )
+
+
+class Running(NamedTuple):
+    """What a unit of a golden case runs; by default what its spec names."""
+
+    lives: tuple[Live, ...] | None = None
+    waves: Waves | None = None
+
+
+def load_running(folder: Path, spec: Spec) -> dict[UnitKey, Running]:
+    """What runs in each unit of a golden case: `lives.yaml` says it, each `model` in what differs from the spec's."""
+    file = folder / "lives.yaml"
+    said = yaml.safe_load(file.read_text()) if file.exists() else {}
+    models = yaml.safe_load((folder / "pipeline.yaml").read_text())["models"]
+    running = {unit: Running() for unit in spec.models}
+    for name, unit in {str(unit): unit for unit in spec.models}.items():
+        if name in said:
+            lives = tuple(_live(models[unit.model], **one) for one in said[name]["lives"])
+            running[unit] = Running(lives, said[name].get("waves"))
+    assert said.keys() <= {str(unit) for unit in spec.models}
+    return running
+
+
+def _live(base: dict[str, Any], *, model: dict[str, Any] | None = None, weight: int, **numbers: int) -> Live:
+    return Live(Model.model_validate(_merge(base, model or {})), weight, **numbers)
 
 
 def small(

@@ -11,20 +11,21 @@ import yaml
 
 from gitops.render.check import check_manifests, parse_manifest
 from gitops.render.renderer import HEADER, Renderer
-from gitops.spec.resolved import Spec
-from tests.render.specs import load_case, project_templates
+from tests.render.specs import load_case, load_running, project_templates
 
 CASES = Path(__file__).parent / "golden"
 NAMES = sorted(path.name for path in CASES.iterdir() if path.is_dir())
 
 
-def render_everything(spec: Spec) -> dict[str, bytes]:
+def render_case(name: str) -> dict[str, bytes]:
+    spec = load_case(CASES / name)
+    running = load_running(CASES / name, spec)
     renderer = Renderer(spec, project_templates())
     files: dict[str, bytes] = {}
     for environment in spec.environments:
         files.update(renderer.base(environment))
     for unit in spec.models:
-        files.update(renderer.unit(unit))
+        files.update(renderer.unit(unit, *running[unit]))
     for cluster in spec.clusters:
         files.update(renderer.root(cluster))
     return files
@@ -32,7 +33,7 @@ def render_everything(spec: Spec) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_rendered_tree_is_the_expected_one(name: str) -> None:
-    files = render_everything(load_case(CASES / name))
+    files = render_case(name)
     expected = CASES / name / "expected"
     if os.environ.get("UPDATE_GOLDEN"):
         shutil.rmtree(expected, ignore_errors=True)
@@ -47,7 +48,7 @@ def test_rendered_tree_is_the_expected_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_rendered_tree_passes_the_checks_and_both_parsers_agree(name: str) -> None:
-    files = render_everything(load_case(CASES / name))
+    files = render_case(name)
     assert check_manifests(files) == []
     for path, content in files.items():
         if not path.endswith(".json"):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gitops.errors import GitopsError
-from gitops.render.renderer import Backend, Renderer
+from gitops.render.renderer import Renderer
 from gitops.render.templates import templates_of
 from gitops.values import UnitKey
 from tests.render.specs import ROOT, build_spec, project_templates, small
@@ -60,6 +60,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "namespace": {"environment": {"namespace": "models"}},
     "gateway": {"environment": {"gateway": {"name": "private"}}},
     "no gateway": {"environment": {"gateway": None}},
+    "gateway's API": {"environment": {"gateway": {"api": "istio"}}},
+    "scrape interval": {"environment": {"monitoring": {"interval": "30s"}}},
     "monitoring": {"environment": {"monitoring": {"podMonitors": False}}},
     "selector": {"environment": {"clusters": {"one": {"nodePools": {"l4": {"selector": {"pool": "x"}}}}}}},
     "cluster": {"environment": {"clusters": {"two": {"provider": "existing", "context": "two"}}}},
@@ -106,18 +108,6 @@ def test_inputs_do_not_load_jinja2() -> None:
         "sys.exit('jinja2' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, env={"PYTHONPATH": "src:."})
-
-
-def test_a_route_spreads_traffic_over_every_running_version() -> None:
-    spec = small()
-    backends = [Backend("1.1.0", 90), Backend("1.2.0", 10), Backend("0.9", 0)]
-    files = Renderer(spec, TEMPLATES)._unit(UNIT, spec.models[UNIT], backends)
-    (rule,) = manifest(files, "httproute.yaml")["spec"]["rules"]
-    assert [(backend["name"], backend["weight"]) for backend in rule["backendRefs"]] == [
-        ("chat-1-1-0", 90),
-        ("chat-1-2-0", 10),
-        ("chat-0-9", 0),
-    ]
 
 
 def test_scaling_on_a_metric_needs_prometheus() -> None:

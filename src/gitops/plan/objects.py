@@ -30,6 +30,7 @@ _PHASE_OF_KIND = {
     "HorizontalPodAutoscaler": WORKLOADS,
     "ScaledObject": WORKLOADS,
     "HTTPRoute": ROUTES,
+    "VirtualService": ROUTES,
 }
 
 

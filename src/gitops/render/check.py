@@ -24,6 +24,7 @@ _KINDS: dict[str, dict[str, tuple[str, ...]]] = {
         "serviceaccount.yaml": ("ServiceAccount",),
         "service.yaml": ("Service",),
         "httproute.yaml": ("HTTPRoute",),
+        "virtualservice.yaml": ("VirtualService",),
         "networkpolicy.yaml": ("NetworkPolicy",),
         "podmonitor.yaml": ("PodMonitor",),
     },

@@ -10,6 +10,7 @@ from gitops.errors import GitopsError
 from gitops.render.artifact import fetch_env, fetch_uri, is_remote
 from gitops.render.runtimes import DEFAULT_IMAGES, Container, runtime_of
 from gitops.render.runtimes.base import MODELS_DIR
+from gitops.render.traffic import path_matches
 from gitops.render.yaml_text import Block
 from gitops.spec.environment import AwsCluster, Cluster
 from gitops.spec.pipeline import Model, Peer, SecretRef, Serve
@@ -34,6 +35,9 @@ _PROGRESS_MARGIN = 900
 """Seconds beyond the load time for a new GPU node and an image of 10 to 20 GB."""
 _SCALE_DOWN_WINDOW = 600
 _SHARED_MEMORY_GIB_PER_GPU = 8
+
+UNVERSIONED = ("owner", "hostnames", "route_path", "path_matches", "ingress", "egress")
+"""What belongs to a model and to none of its versions."""
 
 Context = dict[str, Any]
 
@@ -72,6 +76,7 @@ def model_context(name: str, model: Model) -> Context:
         },
         "hostnames": model.route.hostnames if model.route else (),
         "route_path": model.route.path if model.route else "/",
+        "path_matches": path_matches(model.route.path if model.route else "/"),
         "ingress": [_rule("from", peer) for peer in serve.network.ingress],
         "egress": [_rule("to", peer) for peer in serve.network.egress],
         "fetches": is_remote(model.artifact.uri),
@@ -85,26 +90,36 @@ def model_context(name: str, model: Model) -> Context:
     }
 
 
-def unit_context(spec: Spec, unit: UnitKey, shared: Context, model: Model, facts: Context) -> Context:
-    """The context of one unit: `shared` from `environment_context`, `facts` from `model_context`."""
+def version_context(
+    spec: Spec, unit: UnitKey, shared: Context, model: Model, facts: Context, present: Context
+) -> Context:
+    """The context of one version of a unit: `shared` from `environment_context`, `facts` from `model_context`.
+
+    `present` are the facts of the model as the spec has it: what belongs to no version is taken from there.
+    """
     return {
         **shared,
         **facts,
+        **{name: present[name] for name in UNVERSIONED},
         "unit_labels": {**facts["model_labels"], **shared["labels"], LABEL_MODEL: unit.model},
-        "routed": shared["gateway"] is not None and model.route is not None,
+        "routed": shared["gateway"] is not None and bool(present["hostnames"]),
         "load_query": _load_query(spec, unit, model),
     }
 
 
-def cluster_context(name: str, cluster: Cluster, model: Model, unit_labels: Mapping[str, str]) -> Context:
-    """What differs between the clusters of an environment."""
+def cluster_context(name: str, cluster: Cluster, model: Model, version: Context, replicas: int) -> Context:
+    """What differs between the clusters of an environment. `replicas` of the version run here, or at least so many
+    where it is autoscaled.
+    """
     pool = choose_pool(model.serve, pools(cluster))
-    labels = {**unit_labels, LABEL_CLUSTER: name}
+    labels = {**version["unit_labels"], LABEL_CLUSTER: name}
+    bounds = version["replicas"]
     return {
         "labels": Block(labels),
         "version_labels": Block({**labels, "app.kubernetes.io/version": model.version, LABEL_VERSION: model.version}),
         "aws": isinstance(cluster, AwsCluster),
         "node_selector": dict(sorted(pool.selector.items())) if pool else {},
+        "replicas": {**bounds, "min": replicas, "scaled": bounds["scaled"] and replicas > 0},
     }
 
 

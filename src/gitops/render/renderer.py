@@ -3,39 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import orjson
 
+from gitops.errors import GitopsError
 from gitops.render.context import (
     Context,
     cluster_context,
     environment_context,
     model_context,
-    unit_context,
+    version_context,
 )
+from gitops.render.live import Live, Waves, lives_in, replicas_of
 from gitops.render.templates import Compiled, Templates
 from gitops.render.terraform import root_context, root_variables
+from gitops.render.traffic import traffic_context
 from gitops.spec.environment import AwsCluster
 from gitops.spec.pipeline import Model
 from gitops.spec.placement import pools
 from gitops.spec.resolved import Spec
-from gitops.values import LABEL_CLUSTER, UnitKey, workload_name
+from gitops.values import LABEL_CLUSTER, UnitKey
 
 HEADER = "# Rendered by gitops; edits here are overwritten. Change pipeline.yaml or environments/ instead.\n"
 """The first line of every file that we render and that can hold a comment: how we know our own."""
 _MARK = HEADER.rstrip("\n").encode()
-
-
-@dataclass(frozen=True)
-class Backend:
-    """A version that runs, and its share of the traffic."""
-
-    version: str
-    weight: int
 
 
 class _File(NamedTuple):
@@ -54,10 +48,15 @@ def _scaled_by(*metrics: str) -> Callable[[Context], bool]:
     return lambda context: context["replicas"]["scaled"] and context["replicas"]["metric"] in metrics
 
 
+def _routed_by(api: str) -> Callable[[Context], bool]:
+    return lambda context: context["routed"] and context["gateway"].api == api
+
+
 _MODEL_FILES = (
     _File("serviceaccount.yaml", "kubernetes/model/serviceaccount.yaml.j2", _always),
     _File("service.yaml", "kubernetes/model/service.yaml.j2", _always),
-    _File("httproute.yaml", "kubernetes/model/httproute.yaml.j2", lambda context: context["routed"]),
+    _File("httproute.yaml", "kubernetes/model/httproute.yaml.j2", _routed_by("gateway-api")),
+    _File("virtualservice.yaml", "kubernetes/model/virtualservice.yaml.j2", _routed_by("istio")),
     _File("networkpolicy.yaml", "kubernetes/model/networkpolicy.yaml.j2", _always),
     _File(
         "podmonitor.yaml",
@@ -84,8 +83,11 @@ _VERSION_FILES = (
 )
 _ENVIRONMENT_FILES = ("namespace.yaml", "networkpolicy.yaml")
 _ROOT_FILES = ("main.tf", "backend.tf")
-_MODEL_INPUTS = {"version", "artifact", "serve", "route", "owner"}
-"""The fields of a model that rendering reads; how it is validated and rolled out changes no file."""
+_VERSION_INPUTS = ({"version", "artifact", "serve"}, {"serve": {"network"}})
+"""The fields that rendering reads of each version, and what of them it does not; how a model is validated and rolled
+out changes no file."""
+_UNIT_INPUTS = ({"route": True, "owner": True, "serve": {"network"}}, None)
+"""The same for what belongs to no version (`context.UNVERSIONED`)."""
 
 
 def is_rendered(content: bytes) -> bool:
@@ -112,25 +114,42 @@ class Renderer:
         self._compiled = Compiled(templates.sources)
         self._environments: dict[str, Context] = {}
         self._settings: dict[str, bytes] = {}
-        # By identity: the Spec keeps the models alive, and the same one serves every environment.
-        self._facts: dict[tuple[str, int], Context] = {}
-        self._digests: dict[int, bytes] = {}
+        # By identity, for the same model serves many units; kept with the model, so that no other takes its place.
+        self._facts: dict[tuple[str, int], tuple[Model, Context]] = {}
+        self._digests: dict[int, tuple[Model, bytes, bytes]] = {}
 
-    def inputs(self, unit: UnitKey) -> str:
+    def inputs(self, unit: UnitKey, lives: Sequence[Live] | None = None, waves: Waves | None = None) -> str:
         """The digest (`sha256:…`) of everything that `unit()` reads: equal digests mean equal files."""
-        model = self._spec.models[unit]
+        present = self._spec.models[unit]
         digest = hashlib.sha256(self._environment_inputs(unit.environment))
         digest.update(unit.model.encode() + b"\0")
-        digest.update(self._model_digest(model))
+        digest.update(self._model_digests(present)[0])
+        for live in _alone(present) if lives is None else lives_in(unit.environment, lives):
+            digest.update(self._model_digests(live.model)[1] + _numbers(live))
+        for part in self._wave_inputs(unit, lives or (), waves):
+            digest.update(part)
         return "sha256:" + digest.hexdigest()
 
-    def unit(self, unit: UnitKey) -> dict[str, bytes]:
+    def unit(self, unit: UnitKey, lives: Sequence[Live] | None = None, waves: Waves | None = None) -> dict[str, bytes]:
         """The files of a model in an environment, by path, for every cluster of the environment.
 
-        Raises GitopsError where the spec asks for what a runtime or an environment does not have.
+        `lives` are the versions that run: stable, then the candidate, then what is kept; by default the version that
+        the spec names, with all traffic. None at all give no files. `waves` says where clusters differ. What belongs
+        to no version (route, network, owner) is that of the spec's model.
+
+        Raises GitopsError where the spec asks for what a runtime or an environment does not have, and when two
+        versions would run under one name; ValueError for weights that are none.
         """
-        model = self._spec.models[unit]
-        return self._unit(unit, model, [Backend(model.version, 100)])
+        present = self._spec.models[unit]
+        lives = _alone(present) if lives is None else lives
+        facts = [self._model_facts(unit.model, live.model) for live in lives]
+        _check_names(unit, facts)
+        files: dict[str, bytes] = {}
+        if lives:
+            versions = [self._version(unit, live.model, fact) for live, fact in zip(lives, facts, strict=True)]
+            for cluster in self._clusters(unit.environment):
+                files.update(self._on_cluster(cluster, unit, lives_in(cluster, lives, waves), versions))
+        return files
 
     def base(self, environment: str) -> dict[str, bytes]:
         """What an environment's models need on each of its clusters: the namespace, and a policy that denies all."""
@@ -159,23 +178,28 @@ class Renderer:
         )
         return files
 
-    def _unit(self, unit: UnitKey, model: Model, backends: list[Backend]) -> dict[str, bytes]:
-        shared = self._environment(unit.environment)
-        context = unit_context(self._spec, unit, shared, model, self._model_facts(unit.model, model))
-        context["backends"] = [
-            {"name": workload_name(unit.model, backend.version), "weight": backend.weight} for backend in backends
+    def _version(self, unit: UnitKey, model: Model, facts: Context) -> Context:
+        present = self._model_facts(unit.model, self._spec.models[unit])
+        return version_context(self._spec, unit, self._environment(unit.environment), model, facts, present)
+
+    def _on_cluster(
+        self, cluster: str, unit: UnitKey, lives: Sequence[Live], versions: Sequence[Context]
+    ) -> Iterator[tuple[str, bytes]]:
+        directory, settings = unit_directory(cluster, unit), self._spec.clusters[cluster]
+        routed = versions[0]["routed"]
+        sizes = replicas_of(lives, routed=routed)
+        here = [
+            {**version, **cluster_context(cluster, settings, live.model, version, replicas)}
+            for live, version, replicas in zip(lives, versions, sizes, strict=True)
         ]
-        files = {}
-        for cluster in self._clusters(unit.environment):
-            context.update(cluster_context(cluster, self._spec.clusters[cluster], model, context["unit_labels"]))
-            directory = unit_directory(cluster, unit)
-            for path, template, needed in _MODEL_FILES:
-                if needed(context):
-                    files[f"{directory}/{path}"] = self._render(template, context)
+        whole = {**here[0], **traffic_context(lives, here, routed=routed)}
+        for path, template, needed in _MODEL_FILES:
+            if needed(whole):
+                yield f"{directory}/{path}", self._render(template, whole)
+        for live, context in zip(lives, here, strict=True):
             for path, template, needed in _VERSION_FILES:
                 if needed(context):
-                    files[f"{directory}/{model.version}/{path}"] = self._render(template, context)
-        return files
+                    yield f"{directory}/{live.model.version}/{path}", self._render(template, context)
 
     def _render(self, template: str, context: Context) -> bytes:
         return (HEADER + self._compiled.render(template, context)).encode()
@@ -191,8 +215,8 @@ class Renderer:
     def _model_facts(self, name: str, model: Model) -> Context:
         key = (name, id(model))
         if key not in self._facts:
-            self._facts[key] = model_context(name, model)
-        return self._facts[key]
+            self._facts[key] = model, model_context(name, model)
+        return self._facts[key][1]
 
     def _owns_namespace(self, cluster: str, environment: str) -> bool:
         """Environments may share a namespace on a cluster; the first of them keeps it."""
@@ -200,12 +224,22 @@ class Renderer:
         neighbours = self._spec.cluster_environments[cluster]
         return environment == next(name for name in neighbours if self._spec.namespace(name) == namespace)
 
-    def _model_digest(self, model: Model) -> bytes:
-        digest = self._digests.get(id(model))
-        if digest is None:
-            content = model.__pydantic_serializer__.to_json(model, include=_MODEL_INPUTS)
-            digest = self._digests[id(model)] = hashlib.sha256(content).digest()
-        return digest
+    def _model_digests(self, model: Model) -> tuple[bytes, bytes]:
+        """Of what belongs to no version, and of what belongs to this one."""
+        known = self._digests.get(id(model))
+        if known is None:
+            unit, version = (_digest(model, *fields) for fields in (_UNIT_INPUTS, _VERSION_INPUTS))
+            known = self._digests[id(model)] = model, unit, version
+        return known[1:]
+
+    def _wave_inputs(self, unit: UnitKey, lives: Sequence[Live], waves: Waves | None) -> Iterator[bytes]:
+        """Of each cluster on which the lives' numbers are not the common ones."""
+        if waves:
+            common = lives_in(unit.environment, lives)
+            for cluster in self._clusters(unit.environment):
+                here = lives_in(cluster, lives, waves)
+                if here != common:
+                    yield b"\0\0" + cluster.encode() + b"".join(map(_numbers, here))
 
     def _environment_inputs(self, environment: str) -> bytes:
         if environment not in self._settings:
@@ -235,3 +269,28 @@ class Renderer:
             ]
             for name, cluster in self._spec.clusters.items()
         }
+
+
+def _alone(model: Model) -> Sequence[Live]:
+    return (Live(model, 100),)
+
+
+def _check_names(unit: UnitKey, facts: Sequence[Context]) -> None:
+    taken: dict[str, str] = {}
+    for fact in facts:
+        workload, version = fact["workload"], fact["version"]
+        if workload in taken:
+            raise GitopsError(
+                f"versions {taken[workload]} and {version} would both run as {workload}",
+                where=str(unit),
+                hint="give the new one another version",
+            )
+        taken[workload] = version
+
+
+def _numbers(live: Live) -> bytes:
+    return b"\0%d/%d/%d" % live[1:]
+
+
+def _digest(model: Model, include: Any, exclude: Any) -> bytes:
+    return hashlib.sha256(model.__pydantic_serializer__.to_json(model, include=include, exclude=exclude)).digest()

@@ -39,6 +39,7 @@ class Kind:
 _GATEWAY = "Gateway API"
 _PROMETHEUS = "the Prometheus operator"
 _KEDA = "KEDA"
+_ISTIO = "Istio"
 
 _TABLE = (
     Kind("v1", "Namespace", "namespaces", namespaced=False, pruned=True),
@@ -50,6 +51,7 @@ _TABLE = (
     Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", pruned=True),
     Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", pruned=True),
     Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes", pruned=True, installed_by=_GATEWAY),
+    Kind("networking.istio.io/v1", "VirtualService", "virtualservices", pruned=True, installed_by=_ISTIO),
     Kind("keda.sh/v1alpha1", "ScaledObject", "scaledobjects", pruned=True, installed_by=_KEDA),
     Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors", pruned=True, installed_by=_PROMETHEUS),
     Kind("v1", "Secret", "secrets"),
@@ -63,6 +65,7 @@ _TABLE = (
     Kind("batch/v1", "Job", "jobs"),
     Kind("batch/v1", "CronJob", "cronjobs"),
     Kind("networking.k8s.io/v1", "Ingress", "ingresses"),
+    Kind("coordination.k8s.io/v1", "Lease", "leases"),
     Kind("rbac.authorization.k8s.io/v1", "Role", "roles"),
     Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
     Kind("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", namespaced=False),
