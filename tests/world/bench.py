@@ -2,9 +2,9 @@
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import orjson
 
@@ -16,6 +16,7 @@ from gitops.world.ports import Readiness
 
 LABELS = {LABEL_ENVIRONMENT: "dev", LABEL_MODEL: "chat"}
 Manifest = dict[str, Any]
+T = TypeVar("T")
 
 
 class Faults(Protocol):
@@ -223,3 +224,12 @@ class Bench:
                 "template": {"metadata": {"labels": {"app": name}, "annotations": annotations}, "spec": pod},
             },
         }
+
+
+def until(look: Callable[[], T], good: Callable[[T], bool], seconds: float = 20) -> T:
+    """What `look` finds as soon as that is good."""
+    deadline = time.monotonic() + seconds
+    while not good(found := look()):
+        assert time.monotonic() < deadline, f"still {found}"
+        time.sleep(0.05)
+    return found

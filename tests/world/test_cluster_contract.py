@@ -1,52 +1,16 @@
 """What every cluster adapter promises, checked on the embedded cluster and on a real control plane."""
 
-import time
 import uuid
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from gitops.values import FIELD_MANAGER, LABEL_PIPELINE, ObjectRef
 from gitops.world import effects
-from gitops.world.embedded.apiserver import ApiServer, EmbeddedPool
-from gitops.world.kubernetes.cluster import ClusterError, Conflict, KubernetesCluster
-from gitops.world.kubernetes.transport import RetryPolicy
-from gitops.world.ports import Difference
-from tests.support.controlplane import ControlPlane
-from tests.support.faultproxy import FaultProxy
-from tests.world.bench import Bench, FaultyTransport
+from gitops.world.kubernetes.cluster import ClusterError, Conflict
+from gitops.world.ports import Difference, FieldChange
+from tests.world.bench import Bench
 
-POOL = EmbeddedPool("gpu", gpus=8, nodes=2, labels={"nvidia.com/gpu.present": "true"})
-TIMEOUT = 1.0
 PATCH = "PATCH"
-
-
-@pytest.fixture(params=["embedded", pytest.param("real", marks=pytest.mark.controlplane)])
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    plane: ControlPlane | None = None
-    waits: list[float] = []
-    retry = RetryPolicy(attempts=3, sleep=waits.append)
-    namespace = f"contract-{uuid.uuid4().hex[:8]}"
-    if request.param == "embedded":
-        transport = FaultyTransport(ApiServer(tmp_path / "cluster.db", [POOL], 1.0, time.time))
-        cluster = KubernetesCluster(transport, name="contract", retry=retry)
-        made = Bench(cluster, transport, transport, namespace, waits)
-    else:
-        from gitops.world.kubernetes.http import open_http
-
-        plane = request.getfixturevalue("control_plane")
-        proxy: FaultProxy = request.getfixturevalue("fault_proxy")
-        kubeconfig = proxy.write_kubeconfig(tmp_path / "kubeconfig")
-        _, http = open_http(proxy.context, kubeconfig, timeout=TIMEOUT, connections=12)
-        made = Bench(KubernetesCluster(http, name="contract", retry=retry), http, proxy, namespace, waits)
-    manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
-    made.request("POST", ObjectRef.of(manifest), manifest)
-    made.faults.clear()
-    yield made
-    made.cluster.close()
-    if plane:
-        plane.kubectl("delete", "namespace", namespace, "--wait=false")
 
 
 def only(differences: list[Difference]) -> Difference:
@@ -136,7 +100,7 @@ def test_an_edit_by_another_manager_is_found_and_taken_back_by_force(bench: Benc
     assert bench.cluster.compare([desired], bench.selector) == []
 
 
-def only_field(found: Difference) -> object:
+def only_field(found: Difference) -> FieldChange:
     assert len(found.fields) == 1, found.fields
     return found.fields[0]
 

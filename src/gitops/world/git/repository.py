@@ -13,7 +13,8 @@ from urllib.parse import unquote
 from ulid import ULID
 
 from gitops.errors import GitopsError
-from gitops.world.git.commit import check_paths, differing, identity, sign_commit, with_parents, write_commit
+from gitops.world.git.changes import Files, are_nested, chain, check_paths, with_parents
+from gitops.world.git.commit import Draft, identity, sign_commits, write_commits
 from gitops.world.git.failure import Damaged, mask
 from gitops.world.git.log import read_log
 from gitops.world.git.origin import (
@@ -34,6 +35,7 @@ ABANDONED_SECONDS = 3600
 _FEW_PATHS = 100
 """Up to here Git is asked for the very paths; looking at the whole tree takes longer."""
 
+_NOTHING_FIRST = "a first commit needs at least one file"
 _T = TypeVar("_T")
 _ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _SCHEMES = ("ssh", "git", "http", "https", "file", "git+ssh", "ssh+git")
@@ -142,12 +144,14 @@ class GitRepository:
         be committed, or when there is neither base nor change; GitopsError when a path is taken by something that is
         not ours, or when the origin refuses.
         """
+        return self.commit_all(base, [(changes, message)])[0]
+
+    def commit_all(self, base: str | None, commits: Sequence[tuple[Files, str]]) -> list[str]:
+        """See ports.Repository. Without commits nothing is asked of the origin; raises as `commit` does."""
         if base is not None:
             _check_ids([base])
-        check_paths(changes)
-        if not message.strip() or "\0" in message:
-            raise ValueError("a commit needs a message, without NUL")
-        return self._healing(lambda: self._commit(base, changes, message.strip("\n") + "\n"))
+        drafts = [_draft(changes, message) for changes, message in commits]
+        return self._healing(lambda: self._commit_all(base, drafts)) if drafts else []
 
     def log(
         self, *, models: Sequence[str] = (), clusters: Sequence[str] = (), limit: int | None = None
@@ -157,18 +161,30 @@ class GitRepository:
         if tip:
             yield from read_log(self._git, tip, models, clusters, limit)
 
-    def _commit(self, base: str | None, changes: Mapping[str, bytes | None], message: str) -> str:
+    def _commit_all(self, base: str | None, drafts: Sequence[Draft]) -> list[str]:
         self._origin.prepare()
-        wanted = differing(changes, self._present(base, changes), self._where)
-        if not wanted:
-            return self._unchanged(base)
+        paths = dict.fromkeys(path for draft in drafts for path in draft.changes)
+        wanted = chain([draft.changes for draft in drafts], self._present(base, list(paths)), self._where)
+        if not any(wanted):
+            return [self._unchanged(base)] * len(drafts)
+        if base is None and not wanted[0]:
+            raise ValueError(_NOTHING_FIRST)
+        drafts = [Draft(some, draft.message) for some, draft in zip(wanted, drafts, strict=True) if some]
+        made = iter(self._publish(base, drafts))
+        ids = [base or ""]
+        for changes in wanted:
+            ids.append(next(made) if changes else ids[-1])
+        return ids[1:]
+
+    def _publish(self, base: str | None, drafts: Sequence[Draft]) -> list[str]:
+        """Write the chain and move the branch to its end."""
         pending = new_pending()
         try:
             who = identity(self._project)
-            made = write_commit(self._git, pending, base, wanted, message, who)
+            made = write_commits(self._git, pending, base, drafts, who)
             if self._key:
-                made = sign_commit(self._git, made, base, message, who, self._key)
-            self._origin.publish(base, made, pending)
+                made = sign_commits(self._git, made, base, drafts, who, self._key)
+            self._origin.publish(base, made[-1], pending)
         except BaseException:
             with suppress(GitopsError, OSError):
                 self._git.run("update-ref", "-d", pending)
@@ -176,21 +192,21 @@ class GitRepository:
         self._tidy()
         return made
 
-    def _present(self, base: str | None, changes: Mapping[str, bytes | None]) -> dict[str, Entry]:
-        """What `base` has at the changed paths and above them; all of it when there are many."""
+    def _present(self, base: str | None, paths: Sequence[str]) -> dict[str, Entry]:
+        """What `base` has at these paths and above them; all of it when they are many, or one lies below another."""
         if base is None:
             return {}
-        if len(changes) > _FEW_PATHS:
+        if len(paths) > _FEW_PATHS or are_nested(paths):
             return self.entries(base)
         listed = ("ls-tree", "--full-tree", "-z", "-t", base, "--")
-        present = _entries(self._git.output(*listed, *changes))
+        present = _entries(self._git.output(*listed, *paths))
         # Git lists the directories on the way to a path, but not a file that stands where one should be.
-        unseen = [step for step in with_parents(changes) if step not in present and step not in changes]
+        unseen = [step for step in with_parents(paths) if step not in present and step not in paths]
         return {**present, **_entries(self._git.output(*listed, *unseen))} if unseen else present
 
     def _unchanged(self, base: str | None) -> str:
         if base is None:
-            raise ValueError("a first commit needs at least one file")
+            raise ValueError(_NOTHING_FIRST)
         if self._origin.head() != base:
             raise moved(self._where, self._branch)
         return base
@@ -227,6 +243,13 @@ class GitRepository:
                 raise
         self._origin.head()
         return work()
+
+
+def _draft(changes: Files, message: str) -> Draft:
+    check_paths(changes)
+    if not message.strip() or "\0" in message:
+        raise ValueError("a commit needs a message, without NUL")
+    return Draft(changes, message.strip("\n") + "\n")
 
 
 def _check_ids(ids: Sequence[str]) -> None:
