@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 from gitops.values import ObjectRef
 
@@ -53,6 +55,40 @@ class Readiness:
     ready: bool
     message: str
     failed: bool = False
+
+
+class Workload(NamedTuple):
+    """A Deployment of ours on one cluster. `environment`, `model` and `version` come from its labels."""
+
+    environment: str
+    model: str
+    version: str
+    namespace: str
+    name: str
+    replicas: int
+    """As many as there should be: `spec.replicas` as the API shows it."""
+    ready: int
+    """Ready replicas of the present template: none until the controller has seen the present generation."""
+    failed: str = ""
+    """Why waiting will not make it ready (its progress deadline is exceeded), in a sentence; empty otherwise."""
+
+
+Place = tuple[str, str]
+"""Namespace and name of an object."""
+Shares = Mapping[Place, Mapping[str, int]]
+"""By route, a number for each Service that it names."""
+
+
+class Survey(NamedTuple):
+    """What runs on a cluster and where its traffic goes, at one look. Kinds that were not asked for are empty."""
+
+    workloads: tuple[Workload, ...] = ()
+    weights: Shares = MappingProxyType({})
+    """The weight of each Service, by HTTPRoute or VirtualService."""
+    mirrors: Shares = MappingProxyType({})
+    """The percent of requests that are mirrored to each Service, by HTTPRoute or VirtualService."""
+    selectors: Mapping[Place, Mapping[str, str]] = MappingProxyType({})
+    """The labels of the pods that a Service sends traffic to."""
 
 
 @dataclass(frozen=True, slots=True)

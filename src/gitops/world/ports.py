@@ -1,8 +1,8 @@
-"""What the engine asks of the world: three small protocols, each with a real and an embedded adapter."""
+"""What the engine asks of the world: small protocols, each with a real and an embedded adapter."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from gitops.plan.observed import Difference as Difference
@@ -10,8 +10,12 @@ from gitops.plan.observed import DriftKind as DriftKind
 from gitops.plan.observed import Entry as Entry
 from gitops.plan.observed import FieldChange as FieldChange
 from gitops.plan.observed import InfrastructurePlan as InfrastructurePlan
+from gitops.plan.observed import Place as Place
 from gitops.plan.observed import Readiness as Readiness
 from gitops.plan.observed import ResourceChange as ResourceChange
+from gitops.plan.observed import Survey as Survey
+from gitops.plan.observed import Workload as Workload
+from gitops.rollout.series import Answers, Question
 from gitops.values import Commit as Commit
 from gitops.values import Manifest, ObjectRef
 
@@ -39,6 +43,13 @@ class Repository(Protocol):
         Raises Moved when the branch is no longer at `base`. Nothing is visible unless the push succeeds.
         """
 
+    def commit_all(self, base: str | None, commits: Sequence[tuple[Mapping[str, bytes | None], str]]) -> list[str]:
+        """A chain of commits (changes, message) on top of `base`, pushed together; an id for each, in their order.
+
+        All or nothing, as `commit`. One that makes no difference to what is before it is left out of the chain, and
+        has the id of what is before it.
+        """
+
     def log(
         self, *, models: Sequence[str] = (), clusters: Sequence[str] = (), limit: int | None = None
     ) -> Iterator[Commit]:
@@ -46,6 +57,9 @@ class Repository(Protocol):
 
 
 # --- Clusters ------------------------------------------------------------------------------------------------
+
+SURVEYED = ("Deployment", "HTTPRoute", "Service")
+"""The kinds that a survey reads unless told otherwise; VirtualService is the other one that it can read."""
 
 
 class Cluster(Protocol):
@@ -66,8 +80,43 @@ class Cluster(Protocol):
     def readiness(self, refs: Sequence[ObjectRef]) -> dict[ObjectRef, Readiness]:
         """The present state of each of these objects."""
 
+    def survey(self, selector: Mapping[str, str], kinds: Collection[str] = SURVEYED) -> Survey:
+        """Every version that runs with the labels `selector`, and where the traffic goes. One LIST for each kind.
+
+        Workloads come sorted by namespace and name. A kind that the cluster does not know has no objects.
+        """
+
+    def remove(self, ref: ObjectRef, labels: Mapping[str, str]) -> bool:
+        """Delete the object if it carries these labels; False when there is none, or it is not ours."""
+
+    def lease(self, namespace: str, name: str, holder: str, seconds: int) -> bool:
+        """Take or renew a lease; whether `holder` has it now, for so many seconds from the beginning of the call.
+
+        Somebody else's lease is free when they release it, or when calls over that lease's own duration have seen it
+        unchanged: one call alone never takes it over. `holder` names one process.
+        """
+
+    def release(self, namespace: str, name: str, holder: str) -> None:
+        """Give the lease up, if `holder` has it, so that the next one gets it at once."""
+
+    def stamps(self, namespace: str, name: str) -> dict[str, str]:
+        """The data of a ConfigMap; empty when there is none."""
+
+    def stamp(self, namespace: str, name: str, changes: Mapping[str, str | None]) -> None:
+        """Set (or, with None, remove) entries of a ConfigMap, which is made when it is not there."""
+
     def close(self) -> None:
         """Give connections back."""
+
+
+# --- Metrics -------------------------------------------------------------------------------------------------
+
+
+class MetricSource(Protocol):
+    """Where the metrics of an environment's models come from."""
+
+    def read(self, questions: Sequence[Question], now: int, /) -> Answers:
+        """An answer to every question: `Unanswered` where it could not be had. Raises nothing for that."""
 
 
 # --- Infrastructure ------------------------------------------------------------------------------------------

@@ -38,6 +38,14 @@ def not_found(plural: str, name: str) -> Response:
     return refused(404, "NotFound", f'{plural} "{name}" not found', plural, name)
 
 
+def modified(resource: str, name: str) -> Response:
+    """The version to replace is not the present one. `resource` is `leases.coordination.k8s.io/v1`."""
+    plural, _, group = resource.partition("/")[0].partition(".")
+    where = plural if "/" not in resource else f"{plural}.{group}"
+    why = "the object has been modified; please apply your changes to the latest version and try again"
+    return refused(409, "Conflict", f'Operation cannot be fulfilled on {where} "{name}": {why}', plural, name)
+
+
 def invalid(kind: str, name: str, field: str, problem: str) -> Response:
     """A field's value is not acceptable."""
     cause = {"reason": "FieldValueInvalid", "message": problem, "field": field}

@@ -2,7 +2,7 @@
 
 It speaks the Transport protocol, so that the same KubernetesCluster works on it as on a real server, and answers
 in the real server's words (statuses, conflict causes, messages) for what that needs: lists with labels and
-pages, get, create, server-side apply, merge patch, delete. It serves every kind of `world.kubernetes.kinds`.
+pages, get, create, replace, server-side apply, merge patch, delete. It serves every kind of `world.kubernetes.kinds`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from gitops.world.embedded import fieldset
-from gitops.world.embedded.answers import Refusal, answer, conflict, invalid, not_found, refused
+from gitops.world.embedded.answers import Refusal, answer, conflict, invalid, modified, not_found, refused
 from gitops.world.embedded.pods import DEPLOYMENTS, PODS, rfc3339
 from gitops.world.embedded.simulate import AUTOSCALERS, EmbeddedPool, Simulation
 from gitops.world.embedded.store import Key, Store
@@ -134,6 +135,8 @@ class ApiServer:
                 return self._merge_patch(key, query, content)
             if method == "POST" and not key.name:
                 return self._create(kind, key, query, content)
+            if method == "PUT" and key.name:
+                return self._replace(kind, key, query, content)
             if method == "DELETE" and key.name:
                 return self._delete(key, query, content)
         return refused(405, "MethodNotAllowed", f"{method} with {content_type} is not part of the embedded cluster")
@@ -157,15 +160,14 @@ class ApiServer:
         labels = _parse_selector(query.get("labelSelector", ""))
         token = query.get("continue")
         after = tuple(orjson.loads(base64.urlsafe_b64decode(token))) if token else ("", "")
-        items: list[Manifest] = []
+        found = list(islice(self._matching(key, labels, after), limit + 1 if limit else None))
         position = ""
-        for manifest in self._matching(key, labels, after):
-            if limit and len(items) == limit:
-                last = items[-1]["metadata"]
-                place = orjson.dumps([last.get("namespace", ""), last["name"]])
-                position = base64.urlsafe_b64encode(place).decode()
-                break
-            items.append(self._show(key.resource, manifest))
+        if limit and len(found) > limit:
+            last = found[limit - 1]["metadata"]
+            place = orjson.dumps([last.get("namespace", ""), last["name"]])
+            position = base64.urlsafe_b64encode(place).decode()
+            del found[limit:]
+        items = self._show_all(key.resource, found)
         metadata = {"resourceVersion": str(int(self._store.number("resourceVersion")))}
         if position:
             metadata["continue"] = position
@@ -179,13 +181,16 @@ class ApiServer:
                 yield manifest
 
     def _show(self, resource: str, manifest: Manifest) -> Manifest:
+        return self._show_all(resource, [manifest])[0]
+
+    def _show_all(self, resource: str, manifests: list[Manifest]) -> list[Manifest]:
         if resource == DEPLOYMENTS:
-            return self._simulation.present_deployment(manifest, self._now())
+            return self._simulation.present_deployments(manifests, self._now())
         if resource == PODS:
-            return self._simulation.present_pod(manifest, self._now())
+            return [self._simulation.present_pod(manifest, self._now()) for manifest in manifests]
         if resource == "namespaces.v1":
-            return {**manifest, "status": {"phase": "Active"}}
-        return manifest
+            return [{**manifest, "status": {"phase": "Active"}} for manifest in manifests]
+        return manifests
 
     # --- Writing ---------------------------------------------------------------------------------------------
 
@@ -216,9 +221,18 @@ class ApiServer:
             raise Refusal(refused(409, "AlreadyExists", f'{plural} "{key.name}" already exists', plural, key.name))
         return self._update(key, None, manifest, query, 201)
 
+    def _replace(self, kind: Kind, key: Key, query: Mapping[str, str], manifest: Manifest) -> Response:
+        _check_body(kind, key, manifest)
+        live = self._existing(key)
+        # A status has a door of its own; what is here is what the writer had read.
+        new = {name: value for name, value in manifest.items() if name != "status"}
+        return self._update(key, live, new, query, 200)
+
     def _update(
         self, key: Key, live: Manifest | None, new: Manifest, query: Mapping[str, str], status: int
     ) -> Response:
+        if live:
+            _check_version(key, live, new)
         base = live or {"metadata": {}}
         manager = f"Update:{query.get('fieldManager', 'unknown')}"
         managers = fieldset.update(base, new, _managers(base), manager)
@@ -236,7 +250,7 @@ class ApiServer:
             if key.resource == "namespaces.v1":
                 self._store.remove_namespace(key.name)
             if key.resource in _SIMULATED:
-                self._simulation.disturb()
+                self._simulation.disturb(key.resource)
         return answer(200, {"apiVersion": "v1", "kind": "Status", "status": "Success"})
 
     def _write(
@@ -269,7 +283,7 @@ class ApiServer:
             metadata["resourceVersion"] = str(self._store.count("resourceVersion"))
             self._store.put(key, manifest)
             if key.resource in _SIMULATED:
-                self._simulation.disturb()
+                self._simulation.disturb(key.resource)
         return manifest
 
     def _existing(self, key: Key) -> Manifest:
@@ -294,6 +308,13 @@ def _check_body(kind: Kind, key: Key, manifest: Manifest) -> None:
     if len(key.name) > 253 or not _NAME.fullmatch(key.name):
         text = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.'"
         raise Refusal(invalid(kind.name, key.name, "metadata.name", f'Invalid value: "{key.name}": {text}'))
+
+
+def _check_version(key: Key, live: Manifest, new: Manifest) -> None:
+    """Whoever names the version that he has read replaces no other."""
+    present = live["metadata"]["resourceVersion"]
+    if new["metadata"].get("resourceVersion", present) != present:
+        raise Refusal(modified(key.resource, key.name))
 
 
 def _check_deployment(key: Key, live: Manifest | None, new: Manifest) -> None:

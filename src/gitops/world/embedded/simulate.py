@@ -103,9 +103,11 @@ class Simulation:
             self._store.set_number("nodes", nodes)
             self.disturb()
 
-    def disturb(self) -> None:
-        """Say that an object has changed on which the simulation depends."""
+    def disturb(self, resource: str = "") -> None:
+        """Say that an object has changed on which the simulation depends, and of which resource it is."""
         self._store.set_number("disturbed", 1)
+        if resource != DEPLOYMENTS:
+            self._store.count("autoscalers")
 
     def is_due(self, now: float) -> bool:
         """Whether anything has happened that `advance` would find."""
@@ -136,15 +138,25 @@ class Simulation:
             self._store.set_number("next_event", 0 if math.isinf(upcoming) else upcoming)
         self._store.set_number("time", max(now, time))
 
-    def present_deployment(self, manifest: Manifest, now: float) -> Manifest:
-        """The deployment as the API shows it: with the number of replicas and its status."""
-        spec, owner = manifest["spec"], _owner(manifest)
-        replicas = self._replicas(manifest)
-        first, last = (owner[0], f"{owner[1]}-"), (owner[0], f"{owner[1]}-~")
-        stored = self._store.scan(PODS, owner[0], after=first, until=last)
-        pods = [pod for pod in map(Pod.load, stored) if pod.owner == owner]
-        status = deployment_status(manifest, replicas, pods, now, self._speed)
-        return {**manifest, "spec": {**spec, "replicas": replicas}, "status": status}
+    def present_deployments(self, manifests: Sequence[Manifest], now: float) -> list[Manifest]:
+        """Deployments as the API shows them: with the number of replicas and their status."""
+        pods, shown = self._pods_of([_owner(manifest) for manifest in manifests]), []
+        for manifest in manifests:
+            replicas = self._replicas(manifest)
+            status = deployment_status(manifest, replicas, pods[_owner(manifest)], now, self._speed)
+            shown.append({**manifest, "spec": {**manifest["spec"], "replicas": replicas}, "status": status})
+        return shown
+
+    def _pods_of(self, owners: Sequence[Owner]) -> Mapping[Owner, list[Pod]]:
+        """Their pods, in one reading from the first one's to behind everyone's."""
+        found: dict[Owner, list[Pod]] = {owner: [] for owner in owners}
+        # Not behind those of the last owner: pods of `a` may lie behind all of `a-b`.
+        end = max(((namespace, f"{name}-~") for namespace, name in owners), default=("", ""))
+        for stored in self._store.scan(PODS, after=min(owners, default=end), until=end):
+            pod = Pod.load(stored)
+            if pod.owner in found:
+                found[pod.owner].append(pod)
+        return found
 
     def present_pod(self, manifest: Manifest, now: float) -> Manifest:
         """The pod as the API shows it."""
@@ -179,8 +191,8 @@ class Simulation:
         return int(declared) if declared is not None else self._autoscaled().get(_owner(manifest), 1)
 
     def _autoscaled(self) -> Mapping[Owner, int]:
-        """The least number of replicas that autoscalers keep, by deployment; read anew after any write."""
-        version = self._store.number("resourceVersion")
+        """The least number of replicas that autoscalers keep, by deployment; read anew when one was written."""
+        version = self._store.number("autoscalers")
         if self._least[0] != version:
             self._least = version, dict(self._read_autoscaled())
         return self._least[1]

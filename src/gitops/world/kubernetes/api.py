@@ -18,6 +18,7 @@ THREADS = 8
 FEW = 3
 """Up to so many objects of one place are asked for one by one; more are listed."""
 _PAGE = 500
+_MERGE = "application/merge-patch+json"
 _APPLY = "application/apply-patch+yaml"
 _NAMES_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=1,application/json"
 _NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
@@ -25,6 +26,14 @@ _NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Live = dict[str, Any]
+
+
+class _Lost(Exception):
+    """Somebody else wrote first; asking again would not change that."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status)
+        self.response = response
 
 
 class Api:
@@ -58,6 +67,25 @@ class Api:
         body = _yaml_safe(orjson.dumps(manifest))
         return self._send("PATCH", path, where=self.where(ref), query=query, body=body, content_type=_APPLY)
 
+    def create(self, manifest: Manifest, ref: ObjectRef) -> Response:
+        """Create an object. The caller checks the answer: 409 says that there is one of that name already."""
+        path = kind_of(ref.api_version, ref.kind).path(ref.namespace)
+        return self._write_once("POST", path, manifest, ref)
+
+    def replace(self, manifest: Manifest, ref: ObjectRef) -> Response:
+        """Replace the version of an object that the manifest names (`metadata.resourceVersion`).
+
+        The caller checks the answer: 409 says that there is a newer version.
+        """
+        path = kind_of(ref.api_version, ref.kind).path(ref.namespace, ref.name)
+        return self._write_once("PUT", path, manifest, ref)
+
+    def merge(self, patch: Mapping[str, object], ref: ObjectRef) -> Response:
+        """JSON merge patch (RFC 7386); the caller checks the answer."""
+        path = kind_of(ref.api_version, ref.kind).path(ref.namespace, ref.name)
+        query, body = {"fieldManager": FIELD_MANAGER}, orjson.dumps(patch)
+        return self._send("PATCH", path, where=self.where(ref), query=query, body=body, content_type=_MERGE)
+
     def delete(self, ref: ObjectRef, uid: str) -> Response:
         """Delete that very object, its dependents in the background; the caller checks the answer."""
         options = {
@@ -84,6 +112,12 @@ class Api:
         """The names of all objects of a kind there."""
         pages = self._pages(kind, {}, namespace, accept=_NAMES_ONLY)
         return {item["metadata"]["name"] for page in pages for item in page}
+
+    def pods_of(self, deployment: Live) -> list[Live]:
+        """The pods that a Deployment selects."""
+        labels = deployment["spec"].get("selector", {}).get("matchLabels", {})
+        pages = self.pages(kind_of("v1", "Pod"), labels, namespace=deployment["metadata"]["namespace"])
+        return [pod for page in pages for pod in page]
 
     def check(self, response: Response, verb: str, ref: ObjectRef) -> None:
         """Raise ClusterError for an answer of 400 or more. `verb` is RBAC's word."""
@@ -132,6 +166,13 @@ class Api:
             if not position:
                 return
 
+    def _write_once(self, method: str, path: str, manifest: Manifest, ref: ObjectRef) -> Response:
+        query, body = {"fieldManager": FIELD_MANAGER}, orjson.dumps(manifest)
+        try:
+            return self._send(method, path, where=self.where(ref), query=query, body=body, races=True)
+        except _Lost as lost:
+            return lost.response
+
     def _send(
         self,
         method: str,
@@ -142,11 +183,17 @@ class Api:
         body: bytes | None = None,
         content_type: str = "application/json",
         accept: str = "application/json",
+        races: bool = False,
     ) -> Response:
+        """The answer to a request that may be repeated. With `races` a 409 is one (_Lost), elsewhere it may pass."""
+
         def attempt() -> Response:
-            return self._transport.request(
+            response = self._transport.request(
                 method, path, query=query, body=body, content_type=content_type, accept=accept
             )
+            if races and response.status == 409:
+                raise _Lost(response)
+            return response
 
         try:
             return self._retry.send(attempt)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from gitops.values import Manifest, ObjectRef
@@ -12,13 +12,14 @@ from gitops.world.kubernetes.api import FEW, THREADS, Api, Live, concurrently
 from gitops.world.kubernetes.drift import LIST_THREADS, find_differences
 from gitops.world.kubernetes.errors import ClusterError, Conflict, conflict_claims
 from gitops.world.kubernetes.kinds import kind_of
+from gitops.world.kubernetes.lease import Leases
 from gitops.world.kubernetes.readiness import MISSING, readiness_of
+from gitops.world.kubernetes.stamps import read_stamps, write_stamps
+from gitops.world.kubernetes.survey import take_survey
 from gitops.world.kubernetes.transport import RetryPolicy, Transport
-from gitops.world.ports import Difference, Readiness
+from gitops.world.ports import SURVEYED, Difference, Readiness, Survey
 
 __all__ = ["ClusterError", "Conflict", "KubernetesCluster", "connect"]
-
-_POD = kind_of("v1", "Pod")
 
 
 def connect(context: str | None, *, kubeconfig: Path | None = None, timeout: float = 30) -> KubernetesCluster:
@@ -42,6 +43,7 @@ class KubernetesCluster:
     def __init__(self, transport: Transport, *, name: str, retry: RetryPolicy | None = None) -> None:
         self.name = name
         self._api = Api(transport, name, retry or RetryPolicy())
+        self._leases = Leases(self._api)
 
     def compare(self, desired: Sequence[Manifest], selector: Mapping[str, str]) -> list[Difference]:
         """Every difference between `desired` and the live objects that carry the labels `selector`.
@@ -71,6 +73,17 @@ class KubernetesCluster:
         self._api.check(response, "delete", ref)
         effects.happened(f"delete {ref}")
 
+    def remove(self, ref: ObjectRef, labels: Mapping[str, str]) -> bool:
+        """Delete the object if it carries these labels; False when there is none, or it is not ours.
+
+        Should another object take its name meanwhile, that one stays.
+        """
+        live = self._api.get(ref)
+        if live is None or not labels.items() <= live["metadata"].get("labels", {}).items():
+            return False
+        self.delete(ref, live["metadata"]["uid"])
+        return True
+
     def readiness(self, refs: Sequence[ObjectRef]) -> dict[ObjectRef, Readiness]:
         """The present state of each of these objects."""
         groups: dict[tuple[str, str, str], list[ObjectRef]] = defaultdict(list)
@@ -81,6 +94,32 @@ class KubernetesCluster:
             found |= self._fetch(group)
         states = concurrently(lambda ref: self._judge(found.get(ref)), refs)
         return dict(zip(refs, states, strict=True))
+
+    def survey(self, selector: Mapping[str, str], kinds: Collection[str] = SURVEYED) -> Survey:
+        """Every version that runs with the labels `selector`, and where the traffic goes.
+
+        One paged LIST for each kind; pods are asked for only where a Deployment has exceeded its progress deadline.
+        """
+        return take_survey(self._api, selector, kinds)
+
+    def lease(self, namespace: str, name: str, holder: str, seconds: int) -> bool:
+        """Take or renew a lease; whether `holder` has it now, for so many seconds from the beginning of the call.
+
+        Two calls on one KubernetesCluster, at least the lease's duration apart, find out that a holder has died.
+        """
+        return self._leases.acquire(namespace, name, holder, seconds)
+
+    def release(self, namespace: str, name: str, holder: str) -> None:
+        """Give the lease up, if `holder` has it, so that the next one gets it at once."""
+        self._leases.release(namespace, name, holder)
+
+    def stamps(self, namespace: str, name: str) -> dict[str, str]:
+        """The data of a ConfigMap; empty when there is none."""
+        return read_stamps(self._api, namespace, name)
+
+    def stamp(self, namespace: str, name: str, changes: Mapping[str, str | None]) -> None:
+        """Set (or, with None, remove) entries of a ConfigMap, which is made when it is not there."""
+        write_stamps(self._api, namespace, name, changes)
 
     def close(self) -> None:
         """Give connections back."""
@@ -102,6 +141,4 @@ class KubernetesCluster:
         state = readiness_of(live)
         if state.ready or live["kind"] != "Deployment":
             return state
-        labels = live["spec"].get("selector", {}).get("matchLabels", {})
-        pages = self._api.pages(_POD, labels, namespace=live["metadata"]["namespace"])
-        return readiness_of(live, [pod for page in pages for pod in page])
+        return readiness_of(live, self._api.pods_of(live))

@@ -26,6 +26,26 @@ def readiness_of(live: Mapping[str, Any], pods: Sequence[Mapping[str, Any]] = ()
     return _EXISTS
 
 
+def is_overdue(live: Mapping[str, Any]) -> bool:
+    """Whether a Deployment makes no progress within its deadline; what its pods say tells whether that is final."""
+    conditions = live.get("status", {}).get("conditions", ())
+    return _condition(conditions, "Progressing").get("reason") == "ProgressDeadlineExceeded"
+
+
+def ready_replicas(live: Mapping[str, Any]) -> int:
+    """The ready replicas of a Deployment's present template.
+
+    None while the controller has not seen the present generation, or the Deployment is being deleted. As long as
+    old replicas run the status does not tell whose replicas are ready: then at most as many as are of the present
+    template.
+    """
+    status, metadata = live.get("status", {}), live["metadata"]
+    if status.get("observedGeneration", 0) < metadata.get("generation", 0) or metadata.get("deletionTimestamp"):
+        return 0
+    ready: int = min(status.get("readyReplicas", 0), status.get("updatedReplicas", 0))
+    return ready
+
+
 def _deployment(live: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Readiness:
     """By kubectl's rules (polymorphichelpers/rollout_status.go), plus availability of every replica."""
     status, spec = live.get("status", {}), live["spec"]
@@ -45,9 +65,8 @@ def _deployment(live: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> R
     reason = most_telling(pods)
     if reason:
         message = f"{message}: {reason}"
-    progressing = _condition(status.get("conditions", ()), "Progressing")
     # The condition stays until all is well: pods that found room meanwhile and load their model are no failure.
-    failed = bool(reason) and progressing.get("reason") == "ProgressDeadlineExceeded"
+    failed = bool(reason) and is_overdue(live)
     return Readiness(False, f"{message} (progress deadline exceeded)" if failed else message, failed)
 
 
