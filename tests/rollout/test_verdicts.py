@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gitops.rollout.verdicts import Measured, QueryFailure, Rules, Verdict, verdict
 from gitops.spec.catalog import METRICS
+from gitops.spec.fields import Threshold
 from gitops.spec.pipeline import Gate
 
 
@@ -96,6 +97,58 @@ def test_sentences_show_the_numbers_and_the_limits() -> None:
     assert verdict(queue, Measured(41.0)).sentence == "queue-length 41 (pause above 40): warn"
     slow = gate("latency-p50", "2s")
     assert verdict(slow, Measured(1.5)).sentence == "latency-p50 1.5 s (pause above 2 s): pass"
+
+
+def test_a_value_that_may_be_chance_passes_and_says_so() -> None:
+    found = verdict(LATENCY, Measured(0.62, 240), Measured(0.4, 500), doubt=lambda limit: f"p {limit.value:g}")
+    assert found.sentence.endswith("240 requests, p 1.5: pass")
+    sure = verdict(LATENCY, Measured(0.62, 240), Measured(0.4, 500), doubt=lambda limit: "p" * (limit.value > 1.2))
+    assert isinstance(sure, Verdict)
+    assert sure.status == "warn"
+    assert sure.sentence.endswith("240 requests: warn")
+
+
+def test_a_value_within_its_limits_needs_no_evidence() -> None:
+    def doubt(limit: Threshold) -> str:
+        raise AssertionError(limit)
+
+    assert verdict(LATENCY, Measured(0.41, 240), Measured(0.4, 500), doubt=doubt).sentence.endswith("pass")
+
+
+def test_a_value_beyond_the_greatest_bucket_is_only_known_to_be_beyond_it() -> None:
+    slow = gate("latency-p99", rollback="2s")
+    assert verdict(slow, Measured(1.0, 500, open=True)).sentence == (
+        "latency-p99: no data above the greatest bucket, 1 s, and the limit is there"
+    )
+    beyond = [
+        verdict(slow, Measured(3.0, 500, open=True)),
+        verdict(LATENCY, Measured(1.0, 500, open=True), Measured(0.4, 500)),
+        verdict(LATENCY, Measured(1.0, 500, open=True), Measured(1.0, 500, open=True)),
+        verdict(LATENCY, Measured(0.4, 500), Measured(1.0, 500, open=True)),
+        verdict(LATENCY, Measured(3.0, 500), Measured(1.0, 500, open=True)),
+    ]
+    assert [one.status for one in beyond if isinstance(one, Verdict)] == ["fail", "fail", "no data", "pass", "no data"]
+
+
+def test_reasons_and_the_past_are_told() -> None:
+    assert verdict(ERRORS, Measured(None, reason="no exporter")).sentence == "error-rate: no data (no exporter)"
+    assert verdict(ERRORS, Measured(None, failures=2, reason="it is down")).sentence == (
+        "error-rate: query failed 2 times in a row: it is down"
+    )
+    found = verdict(LATENCY, Measured(0.4, 500), Measured(0.4, 500, past=True))
+    assert found.sentence.startswith("latency-p99 400 ms, stable 400 ms before (+0.0 %")
+
+
+def test_a_query_of_ones_own() -> None:
+    own = Gate.model_validate(
+        {"name": "toxic-answers", "query": "x", "unit": "%", "pause": "2%", "rollback": "3x stable"}
+    )
+    found = verdict(own, Measured(2.5), Measured(1.0))
+    assert found == Verdict(
+        "toxic-answers",
+        "warn",
+        "toxic-answers 2.5 %, stable 1 % (+150.0 %, pause above 2 %, roll back above +200 %): warn",
+    )
 
 
 numbers = st.one_of(st.none(), st.floats(), st.floats(0, 100))

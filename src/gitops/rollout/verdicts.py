@@ -6,15 +6,16 @@ Semantics, and what they avoid (the peers' rules are in their own sources):
 - A failed query is no verdict on the model (Flagger counts it as a failed check; Argo Rollouts aborts at the fifth
   in a row, `consecutiveErrorLimit` 4). Here it is a `QueryFailure`, and the fifth in a row an outage.
 - A limit is crossed beyond it, not at it: "roll back above 1 %" lets exactly 1 % pass.
+- A value beyond a limit that may be there by chance passes, and the sentence says so (`Doubt`).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from gitops.spec.catalog import METRICS
 from gitops.spec.fields import Threshold
 from gitops.spec.pipeline import Gate
 
@@ -34,6 +35,12 @@ class Measured(NamedTuple):
     """How many times in a row the query failed, this time included; 0 when it worked."""
     missing_for: int = 0
     """Seconds for which there has been no value, or too few samples for one."""
+    reason: str = ""
+    """Why the query failed, or why there is no value."""
+    open: bool = False
+    """The true value is this or greater: a quantile beyond the greatest bucket of its histogram."""
+    past: bool = False
+    """Of stable, before it lost its traffic: there is nothing to see of it now."""
 
 
 class Rules(NamedTuple):
@@ -67,62 +74,101 @@ class QueryFailure:
 Result = Verdict | QueryFailure
 """What became of one gate."""
 
+Doubt = Callable[[Threshold], str]
+"""Why a value beyond this limit may be there by chance; empty when it is sure. Asked only about what is beyond."""
 
-def verdict(gate: Gate, measured: Measured, stable: Measured | None = None, rules: Rules | None = None) -> Result:
+
+def verdict(
+    gate: Gate,
+    measured: Measured,
+    stable: Measured | None = None,
+    rules: Rules | None = None,
+    doubt: Doubt | None = None,
+) -> Result:
     """Assess one gate. `stable` is needed for limits relative to it; without it such a limit has no data."""
     rules = rules or Rules()
-    relative = any(limit is not None and limit.relative for limit in (gate.pause, gate.rollback))
-    for who, one in (("", measured), ("stable's ", stable if relative else None)):
+    stable = stable if relative(gate) else None
+    for who, one in (("", measured), ("stable's ", stable)):
         if one is not None and one.failures:
-            return _failure(gate.metric, who, one, rules)
-    if _value(measured) is None:
-        return Verdict(gate.metric, "no data", f"{gate.metric}: no data", measured.missing_for)
-    for who, one in (("", measured), ("stable has ", stable if relative else None)):
+            return _failure(gate.key, who, one, rules)
+    for who, one in (("", measured), ("stable has ", stable)):
         if one is not None and one.samples is not None and one.samples < rules.samples:
-            said = f"{gate.metric}: {who}{one.samples} requests, {rules.samples} are needed"
-            return Verdict(gate.metric, "too few samples", said, one.missing_for)
-    return _assess(gate, measured, stable)
+            said = f"{gate.key}: {who}{one.samples} requests, {rules.samples} are needed"
+            return Verdict(gate.key, "too few samples", said, one.missing_for)
+    if _value(measured) is None:
+        reason = f" ({measured.reason})" if measured.reason else ""
+        return Verdict(gate.key, "no data", f"{gate.key}: no data{reason}", measured.missing_for)
+    return _assess(gate, measured, stable, doubt or _certain)
 
 
-def _failure(metric: str, who: str, measured: Measured, rules: Rules) -> QueryFailure:
+def _certain(_limit: Threshold) -> str:
+    return ""
+
+
+def relative(gate: Gate) -> bool:
+    """Whether a limit of the gate is a multiple of stable's value."""
+    return any(limit is not None and limit.relative for limit in (gate.pause, gate.rollback))
+
+
+def _failure(gate: str, who: str, measured: Measured, rules: Rules) -> QueryFailure:
     times = "once" if measured.failures == 1 else f"{measured.failures} times in a row"
-    return QueryFailure(
-        metric, f"{metric}: {who}query failed {times}", measured.failures > rules.failures, measured.missing_for
-    )
+    reason = f": {measured.reason}" if measured.reason else ""
+    said = f"{gate}: {who}query failed {times}{reason}"
+    return QueryFailure(gate, said, measured.failures > rules.failures, measured.missing_for)
 
 
-def _assess(gate: Gate, measured: Measured, stable: Measured | None) -> Verdict:
+def _assess(gate: Gate, measured: Measured, stable: Measured | None, doubt: Doubt) -> Verdict:
     """The milder limit cannot excuse the stricter one: a limit that lacks stable's data leaves the other in force."""
-    base = _value(stable) if stable else None
-    critical = _crossed(gate, gate.rollback, measured, base)
-    doubtful = _crossed(gate, gate.pause, measured, base)
+    doubts = {
+        limit: doubt(limit) for limit in (gate.rollback, gate.pause) if limit and _beyond(gate, limit, measured, stable)
+    }
+    critical = _crossed(gate, gate.rollback, measured, stable, doubts)
+    doubtful = _crossed(gate, gate.pause, measured, stable, doubts)
     status: Status
-    if critical and not _ratio_to_nothing(gate.rollback, base):
+    if critical and not _ratio_to_nothing(gate.rollback, stable):
         status = "fail"
     elif critical or doubtful:
         status = "warn"
     elif critical is None or doubtful is None:
-        missing = stable.missing_for if stable else 0
-        return Verdict(gate.metric, "no data", f"{gate.metric}: no data of stable to compare with", missing)
+        return _incomparable(gate, measured, stable)
     else:
         status = "pass"
-    return Verdict(gate.metric, status, f"{_words(gate, measured, base)}: {status}")
+    chance = next((why for why in doubts.values() if why), "") if status == "pass" else ""
+    return Verdict(gate.key, status, f"{_words(gate, measured, stable)}{f', {chance}' if chance else ''}: {status}")
 
 
-def _ratio_to_nothing(limit: Threshold | None, base: float | None) -> bool:
+def _ratio_to_nothing(limit: Threshold | None, stable: Measured | None) -> bool:
     # Any error at all is infinitely many times none: reason to look, not to reject a model.
-    return limit is not None and limit.relative and base == 0
+    return limit is not None and limit.relative and _value(stable) == 0
 
 
-def _crossed(gate: Gate, limit: Threshold | None, measured: Measured, base: float | None) -> bool | None:
-    """Whether the value lies beyond the limit; None when stable's value is needed and missing."""
-    if limit is None:
-        return False
-    value = _value(measured)
+def _crossed(
+    gate: Gate, limit: Threshold | None, measured: Measured, stable: Measured | None, doubts: dict[Threshold, str]
+) -> bool | None:
+    beyond = limit is not None and _beyond(gate, limit, measured, stable)
+    return False if beyond and limit and doubts[limit] else beyond
+
+
+def _beyond(gate: Gate, limit: Threshold, measured: Measured, stable: Measured | None) -> bool | None:
+    """Whether the value lies beyond the limit; None when that cannot be known."""
+    value, base = _value(measured), _value(stable)
     if value is None or (limit.relative and base is None):
         return None
     bound = limit.value * (base or 0) if limit.relative else limit.value
-    return value > bound if METRICS[gate.metric].worse == "higher" else value < bound
+    if gate.measure.worse == "lower":
+        return value < bound
+    if value > bound:
+        return None if limit.relative and stable and stable.open else True
+    return None if measured.open else False
+
+
+def _incomparable(gate: Gate, measured: Measured, stable: Measured | None) -> Verdict:
+    if _value(stable) is None and not measured.open:
+        missing = stable.missing_for if stable else 0
+        return Verdict(gate.key, "no data", f"{gate.key}: no data of stable to compare with", missing)
+    bucket = _shown((measured if measured.open else stable or measured).value or 0, gate.measure.unit)
+    said = f"{gate.key}: no data above the greatest bucket, {bucket}, and the limit is there"
+    return Verdict(gate.key, "no data", said)
 
 
 def _value(measured: Measured | None) -> float | None:
@@ -134,12 +180,12 @@ def _value(measured: Measured | None) -> float | None:
 # --- Words ---------------------------------------------------------------------------------------------------
 
 
-def _words(gate: Gate, measured: Measured, base: float | None) -> str:
+def _words(gate: Gate, measured: Measured, stable: Measured | None) -> str:
     """`latency-p99 412 ms, stable 398 ms (+3.5 %, pause above +10 %), 18204 requests`."""
-    unit = METRICS[gate.metric].unit
-    said = f"{gate.metric} {_shown(measured.value or 0, unit)}"
-    if base is not None:
-        said += f", stable {_shown(base, unit)}"
+    unit, base = gate.measure.unit, _value(stable)
+    said = f"{gate.key} {_shown(measured.value or 0, unit)}"
+    if base is not None and stable is not None:
+        said += f", stable {_shown(base, unit)}{' before' if stable.past else ''}"
     change = f"{((measured.value or 0) / base - 1) * 100:+.1f} %" if base else ""
     notes = ", ".join(note for note in (change, _limit(gate, "pause"), _limit(gate, "rollback")) if note)
     requests = f", {measured.samples} requests" if measured.samples is not None else ""
@@ -151,7 +197,7 @@ def _limit(gate: Gate, which: Literal["pause", "rollback"]) -> str:
     if limit is None:
         return ""
     verb = "pause" if which == "pause" else "roll back"
-    side = "above" if METRICS[gate.metric].worse == "higher" else "below"
+    side = "above" if gate.measure.worse == "higher" else "below"
     shown = f"{(limit.value - 1) * 100:+.4g} %" if limit.relative else _shown(limit.value, limit.unit)
     return f"{verb} {side} {shown}"
 

@@ -1,0 +1,271 @@
+"""How sure it is that a version is beyond a limit: logarithms of e-values, which may be asked at every look.
+
+Evidence of -log(alpha) comes by chance with probability alpha at most, however often one looks (see `statistics`).
+All functions return the peak over the looks that they are given.
+
+- Against stable, of errors: `statistics` as it is, with the factor as margin on the odds.
+- Against stable, of durations: "1.5x stable" is a factor on time, so the candidate's requests slower than a bound are
+  compared with stable's requests slower than that bound divided by the factor; where the candidate is exactly that
+  much slower, the two shares are equal. Bounds are the candidate's own buckets nearest to the factor times stable's
+  quantiles before the step; stable's share between two of its buckets is interpolated as `histogram_quantile` does.
+  A fraction w of a request keeps the bound: g^w <= 1 - w + w g for any factor g of an e-value.
+- Against a fixed limit: the same test, beside a stable that has `EXACT` times the requests at exactly the limit's rate.
+- Of gauges against stable: bets on the candidate's excess, in standard deviations (`of_gauge`). Simulated, not proved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import accumulate
+from typing import NamedTuple
+
+from gitops.rollout.series import Histogram
+from gitops.rollout.statistics import (
+    LEAST_HISTORY,
+    NOTHING,
+    UNKNOWN_NOISE,
+    Comparing,
+    Counts,
+    Evidence,
+    Look,
+    noise_of,
+    observe,
+    start,
+)
+
+EXACT = 1000.0
+NEAR = {0.5: (0.5, 0.75), 0.95: (0.8, 0.9, 0.95), 0.99: (0.9, 0.95, 0.99)}
+"""Quantiles whose limits are averaged over, by the quantile that is asked for: the tail alone has few requests."""
+SLACK = 0.1
+"""What is tolerated of the odds of a slow request, beside the factor on time."""
+SURE = 2.0
+"""Standard errors by which a rate of the past may have been greater than it was seen."""
+
+AGAIN = 10
+"""After so many looks the evidence is gathered anew as well: a fault that begins late looks like noise between looks
+to a test that knows the good ones before."""
+LATER = 0.5
+"""The part of alpha for these later beginnings: the n-th has 1 / (n (n + 1)) of it."""
+LIFE = 60
+"""Looks for which a later beginning is followed."""
+KNOWN = 20
+"""Looks at the candidate that tell a later beginning how noisy it is."""
+
+Pair = tuple[Counts, Counts]
+"""One look's increments: of the candidate, and of stable."""
+
+
+# --- Histograms ----------------------------------------------------------------------------------------------
+
+
+class Quantile(NamedTuple):
+    """A quantile in seconds; `open` where it lies beyond the greatest bucket, and that bucket's bound is given."""
+
+    value: float
+    open: bool = False
+
+
+def quantile(buckets: Histogram, share: float) -> Quantile | None:
+    """As Prometheus's `histogram_quantile`: linear within a bucket. None without requests or finite buckets."""
+    bounds = sorted(buckets)
+    total = buckets[bounds[-1]] if bounds else 0.0
+    if not (total > 0 and len(bounds) > 1 and math.isfinite(bounds[-2])):
+        return None
+    rank, lower, below = share * total, 0.0, 0.0
+    for bound in bounds[:-1]:
+        count = max(below, buckets[bound])
+        if count >= rank:
+            return Quantile(lower + (bound - lower) * (rank - below) / (count - below) if count > below else bound)
+        lower, below = bound, count
+    return Quantile(bounds[-2], open=True)
+
+
+def slower(buckets: Histogram, limit: float) -> Counts | None:
+    """Requests, and how many took longer than a limit, linear within a bucket; None beyond the greatest bucket."""
+    bounds = sorted(buckets)
+    if not bounds or not limit <= max((bound for bound in bounds if math.isfinite(bound)), default=-1.0):
+        return None
+    lower, below = 0.0, 0.0
+    for bound in bounds:
+        count = max(below, buckets[bound])
+        if limit <= bound:
+            within = (limit - lower) / (bound - lower) if bound > lower else 1.0
+            faster = below + (count - below) * within
+            return Counts(buckets[bounds[-1]], max(0.0, buckets[bounds[-1]] - faster))
+        lower, below = bound, count
+    return None
+
+
+def merged(histograms: Sequence[Histogram]) -> dict[float, float]:
+    """The sum of increments."""
+    found: dict[float, float] = {}
+    for histogram in histograms:
+        for bound, count in histogram.items():
+            found[bound] = found.get(bound, 0.0) + count
+    return found
+
+
+class Bound(NamedTuple):
+    """A request of the candidate is slow above `candidate`, one of stable above `stable`."""
+
+    candidate: float
+    stable: float
+
+
+def bounds_for(before: Histogram, buckets: Histogram, share: float, factor: float) -> list[Bound]:
+    """Where to count for a limit of `factor` times stable's quantile. `buckets` are any of the candidate's."""
+    finite = [bound for bound in sorted(buckets) if 0 < bound < math.inf]
+    quantiles = [quantile(before, near) for near in NEAR[share]]
+    wanted = [one.value * factor for one in quantiles if one and not one.open and one.value > 0]
+    chosen = {min(finite, key=lambda bound: abs(math.log(bound / one))) for one in wanted} if finite else set()
+    return [Bound(bound, bound / factor) for bound in sorted(chosen)]
+
+
+# --- Counters ------------------------------------------------------------------------------------------------
+
+
+def of_counts(
+    streams: Sequence[Sequence[Pair]],
+    noises: Sequence[float],
+    margin: float,
+    *,
+    enough: float = math.inf,
+    learning: bool = True,
+) -> float:
+    """Evidence that the candidate's odds of a bad request are more than 1 + margin times stable's.
+
+    A stream for each kind of bad request, over the same looks, and the noise of each. It stops at `enough`. With
+    `learning` a later beginning takes the candidate to be as noisy as it was before.
+    """
+    asked, peak, last = Comparing(margin=max(0.0, margin)), 0.0, (NOTHING,) * len(streams)
+    followed: list[tuple[int, float, Evidence]] = []
+    for index, look in enumerate(zip(*(_cumulative(one) for one in streams), strict=True)):
+        if index % AGAIN == 0:
+            known = _own_noise(streams, index, noises) if index and learning else noises
+            followed.append((index, _share(index // AGAIN), _after(last, known)))
+        alive = (one for one in followed if one[0] == 0 or index < one[0] + LIFE)
+        followed = [(first, share, observe(evidence, look, asked)) for first, share, evidence in alive]
+        total = sum(share * math.exp(min(500.0, evidence.log_evidence)) for _, share, evidence in followed)
+        peak, last = max(peak, math.log(total)), look
+        if peak >= enough:
+            break
+    return peak
+
+
+def _share(beginning: int) -> float:
+    return LATER / (beginning * (beginning + 1)) if beginning else 1 - LATER
+
+
+def _own_noise(streams: Sequence[Sequence[Pair]], first: int, least: Sequence[float]) -> list[float]:
+    own = (noise_before([pair[0] for pair in stream[max(0, first - KNOWN) : first]]) for stream in streams)
+    return [max(pair) for pair in zip(own, least, strict=True)]
+
+
+def _after(last: Sequence[Look], noises: Sequence[float]) -> Evidence:
+    """No evidence, after some looks."""
+    streams = zip(start(noises).streams, last, strict=True)
+    return Evidence(tuple(replace(stream, last=look) for stream, look in streams))
+
+
+def of_limit(counts: Sequence[Counts], rate: float, enough: float = math.inf) -> float:
+    """Evidence that the rate of bad requests is more than a fixed one; it stops at `enough`."""
+    if rate <= 0:
+        return math.inf if any(one.bad > 0 for one in counts) else 0.0
+    return of_counts([beside(counts, rate)], [0.0], 0.0, enough=enough, learning=False)
+
+
+def beside(counts: Sequence[Counts], rate: float) -> list[Pair]:
+    """Looks at a candidate beside a stable whose rate is known exactly."""
+    return [(one, Counts(one.requests * EXACT, one.requests * EXACT * min(1.0, rate))) for one in counts]
+
+
+def noise_before(before: Sequence[Counts]) -> float:
+    """What `of_counts` needs of stable's looks before the step."""
+    return noise_of(before, Comparing())
+
+
+def rate_before(before: Sequence[Counts], noise: float) -> float | None:
+    """An upper bound for the rate of the past, where stable has no requests now; None without requests.
+
+    `SURE` standard errors of its logarithm: of the count, and of the mean over looks with noise between them that is
+    autocorrelated by one half (`noise` is of the difference of two versions, hence the half).
+    """
+    requests, bad = sum(one.requests for one in before), sum(one.bad for one in before)
+    if requests <= 0:
+        return None
+    error = math.sqrt(1 / max(1.0, bad) + 3 * noise**2 / 2 / len(before))
+    return min(1.0, max(1.0, bad) / requests * math.exp(SURE * error))
+
+
+def _cumulative(stream: Sequence[Pair]) -> list[Look]:
+    def add(before: Look, pair: Pair) -> Look:
+        return Look(*(Counts(a.requests + b.requests, a.bad + b.bad) for a, b in zip(before, pair, strict=True)))
+
+    return list(accumulate(stream, add, initial=NOTHING))[1:]
+
+
+# --- Gauges --------------------------------------------------------------------------------------------------
+
+STEPS = (0.0, 0.5, 1.0, 2.0, 3.5, 5.0)
+"""Excesses, in standard deviations, that the evidence bets on; 0 is not to bet."""
+MOST = 5.0
+"""A greater excess counts as this one, so that one spike is never enough."""
+CORRELATED = 3.0
+"""(1 + a) / (1 - a) for an autocorrelation between looks of a = 0.5."""
+SHARED = 0.02
+LEAST_SPREAD = 0.03
+"""Share of the mean below which no standard deviation is believed."""
+PRIOR = 6.0
+"""Looks as which the spread is taken that is known before the first one."""
+
+
+JUMP = 9.0
+"""A squared difference counts as at most so many variances."""
+
+
+class Spread(NamedTuple):
+    """Variances of a look's value around its level: stable's as seen before, and the candidate's as expected."""
+
+    stable: float
+    candidate: float
+
+
+def spread_before(before: Sequence[float], level: float, ratio: float) -> Spread:
+    """From stable's looks before the step. `ratio` is stable's traffic by the candidate's: fewer requests, more noise.
+
+    Few looks, or none, are taken to have `UNKNOWN_NOISE` of the level.
+    """
+    least = (LEAST_SPREAD * level) ** 2
+    if len(before) < LEAST_HISTORY:
+        variance = (UNKNOWN_NOISE * level) ** 2
+        return Spread(variance, variance)
+    mean = sum(before) / len(before)
+    variance = max(least, sum((value - mean) ** 2 for value in before) / (len(before) - 1))
+    return Spread(variance, variance * max(1.0, ratio))
+
+
+def of_gauge(pairs: Sequence[tuple[float, float]], factor: float, spread: Spread, *, higher: bool) -> float:
+    """Evidence that the candidate's level is beyond `factor` times stable's, from values of the same looks.
+
+    A normal excess z of unit variance and no mean gives E[exp(d z - d^2 / 2)] = 1 for each bet d; its root for
+    autocorrelated looks, a mixture and a fixed share as in `statistics`. The candidate's variance is learned from
+    differences of successive earlier looks, which a level does not enter.
+    """
+    weights = [1 / len(STEPS)] * len(STEPS)
+    evidence = peak = 0.0
+    squares, known, last = spread.candidate * PRIOR, PRIOR, math.nan
+    for candidate, stable in pairs:
+        excess = (candidate - factor * stable) * (1 if higher else -1)
+        deviation = math.sqrt(squares / known + factor**2 * spread.stable)
+        z = min(MOST, excess / deviation) if deviation > 0 else math.copysign(MOST, excess) if excess else 0.0
+        won = [weight * math.exp((d * z - d * d / 2) / CORRELATED) for d, weight in zip(STEPS, weights, strict=True)]
+        evidence += math.log(sum(won))
+        weights = [(1 - SHARED) * each / sum(won) + SHARED / len(won) for each in won]
+        peak = max(peak, evidence)
+        if not math.isnan(last):
+            # Half the squared difference, over 1 - a; of a jump to another level only a part.
+            squares, known = squares + min((candidate - last) ** 2, JUMP * squares / known), known + 1
+        last = candidate
+    return peak

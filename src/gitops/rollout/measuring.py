@@ -1,0 +1,213 @@
+"""From the looks at candidate and stable to the verdict of one gate.
+
+**The value** is taken over the gate's last `window`, never from before `Asked.begin`; while it has too few requests
+(or a gauge fewer than `LEAST_POINTS` looks) the window reaches back, as far as `begin`. Data older than that, with
+nothing new, are no data. Stable is measured over the same looks. `latest`, the span of one look up to now, is judged
+by itself as well if it lies after `begin` entirely: what is broken outright is seen before its look is over.
+
+**Beyond a limit** by chance is no reason to act:
+
+- Counters (errors, durations) need evidence of -log(alpha) from all looks since `begin` (`evidence`).
+- A gauge has to be beyond an absolute limit in its mean over the window and in each of the last three looks: a spike
+  is one look. Compared with stable it needs evidence instead, in which one look counts for little.
+
+**Once stable has lost its traffic** (the last step, or blue-green) candidates are compared with its looks before
+that. It was another time of day, so the comparison is weaker: its rate of bad requests is taken to be as great as it
+may have been.
+
+**False alarms.** `alpha_each` divides what is allowed over a whole rollout among its gates and its stages, since
+evidence begins anew at each; a union bound, whatever their dependence. It holds for rollbacks and again for pauses: a
+gate with both limits is one, since beyond the stricter it is beyond the milder as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from gitops.rollout import evidence
+from gitops.rollout.queries import QUANTILES, TRAFFIC
+from gitops.rollout.series import Answer, Datum, Look, Unanswered
+from gitops.rollout.statistics import Counts
+from gitops.rollout.verdicts import Measured, Result, Rules, Verdict, relative, verdict
+from gitops.rollout.windows import Asked as Asked
+from gitops.rollout.windows import Seen, alike, first_of, measured, seen, since, size
+from gitops.spec.fields import Threshold
+from gitops.spec.pipeline import Gate
+
+LEAST_POINTS = 3
+"""Looks that a gauge needs, and that have to be beyond an absolute limit in a row."""
+ALPHA = 0.01
+"""How likely a whole rollout of a version that is no worse is rolled back (or, once more, paused) by its gates."""
+NOISE_LOOKS = 20
+"""Looks at stable before the step that are worth asking for: its noise, and the limits taken from it."""
+OFTEN = math.log(4)
+"""Evidence from `latest` has to be so much greater: spans that overlap are looked at again and again."""
+
+
+def alpha_each(total: float, gates: int, stages: int) -> float:
+    """The share of one gate at one weight, of `total` for a whole rollout."""
+    return total / max(1, gates * stages)
+
+
+def assess(gate: Gate, candidate: Answer | None, stable: Answer | None, asked: Asked) -> Result:
+    """Judge one gate. None is an answer that was never asked for: no data."""
+    compared = stable if relative(gate) else None
+    for who, answer in (("", candidate), ("of stable, ", compared)):
+        if isinstance(answer, Unanswered):
+            failed = Measured(None, None, max(1, asked.failures), asked.failing_for, who + answer.reason)
+            return verdict(gate, failed)
+    mine, theirs = alike(gate, seen(gate, candidate, asked), seen(gate, compared, asked, stable=True))
+    if mine.latest is None and not any(look.end > asked.now - asked.span for look in mine.looks):
+        silent = asked.now - max([asked.begin, *(look.end for look in mine.looks)])
+        return verdict(gate, Measured(None, missing_for=max(0, silent), reason=asked.source))
+    return (_gauge if mine.is_gauge else _counter)(gate, mine, theirs, asked)
+
+
+# --- Counters ------------------------------------------------------------------------------------------------
+
+
+def _counter(gate: Gate, mine: Seen, theirs: Seen, asked: Asked) -> Result:
+    both = relative(gate) and not asked.past
+    first = first_of(asked, asked.samples, *((mine.looks, theirs.looks) if both else (mine.looks,)))
+    result = _judged(gate, mine, theirs, asked, first)
+    if mine.latest is None or (both and theirs.latest is None):
+        return result
+    fresh = _judged(gate, mine.up_to_now(asked), theirs.up_to_now(asked), asked, asked.now, OFTEN)
+    return fresh if _rank(fresh) > _rank(result) else result
+
+
+def _rank(result: Result) -> int:
+    return {"warn": 1, "fail": 2}.get(result.status, 0) if isinstance(result, Verdict) else 0
+
+
+def _judged(gate: Gate, mine: Seen, theirs: Seen, asked: Asked, first: int, often: float = 0.0) -> Result:
+    """The value since the look that ends at `first`; the evidence of all looks."""
+    enough, short = often - math.log(asked.alpha), asked.now - asked.begin
+    value = measured(gate, since(mine.looks, first))._replace(missing_for=short)
+    base = _stable_before(gate, theirs, asked) if asked.past else measured(gate, since(theirs.looks, first))
+
+    def doubt(limit: Threshold) -> str:
+        if limit.relative:
+            peak = _against_stable(gate, limit.value, mine, theirs, asked, enough)
+        else:
+            peak = _against_limit(gate, limit.value, mine, enough)
+        return _chance(peak, enough)
+
+    known = base._replace(missing_for=short) if base.samples is not None else None
+    return verdict(gate, value, known, Rules(asked.samples), doubt)
+
+
+def _chance(peak: float, enough: float) -> str:
+    return "" if peak >= enough else f"may be chance (p = {min(1.0, math.exp(-peak)):.2g})"
+
+
+def _stable_before(gate: Gate, theirs: Seen, asked: Asked) -> Measured:
+    """Over the last window that has enough; looks at the change of weight have few requests."""
+    last = theirs.before[-1].end if theirs.before else asked.begin
+    first = first_of(Asked(last, 0, asked.look, asked.window), asked.samples, theirs.before)
+    return measured(gate, since(theirs.before, first), past=True)
+
+
+def _against_limit(gate: Gate, limit: float, mine: Seen, enough: float) -> float:
+    share = QUANTILES.get(gate.metric or "")
+    bad = _errors if share is None else _above(limit)
+    rate = limit / 100 if share is None else 1 - share
+    return evidence.of_limit([bad(look.datum) for look in mine.looks], rate, enough)
+
+
+def _against_stable(gate: Gate, factor: float, mine: Seen, theirs: Seen, asked: Asked, enough: float) -> float:
+    share = QUANTILES.get(gate.metric or "")
+    if share is None:
+        pairs, noise = _stream(mine, theirs, asked, _errors, _errors)
+        return evidence.of_counts([pairs], [noise], factor - 1, enough=enough)
+    if sum(size(look.datum) for look in theirs.before) < asked.samples:
+        theirs = _borrowing(theirs, asked)
+    reference = evidence.merged([look.datum for look in theirs.before if isinstance(look.datum, Mapping)])
+    buckets = next((look.datum for look in reversed(mine.looks) if isinstance(look.datum, Mapping)), {})
+    bounds = evidence.bounds_for(reference, buckets, share, factor)
+    streams = [_stream(mine, theirs, asked, _above(one.candidate), _above(one.stable)) for one in bounds]
+    pairs_of, noises = [pairs for pairs, _ in streams], [noise for _, noise in streams]
+    return evidence.of_counts(pairs_of, noises, evidence.SLACK, enough=enough) if streams else 0.0
+
+
+def _borrowing(theirs: Seen, asked: Asked) -> Seen:
+    """Without a history, limits come from stable's first looks, which then are no evidence."""
+    have, looks, before = 0.0, list(theirs.looks), list(theirs.before)
+    while looks and have < asked.samples:
+        have += size(looks[0].datum)
+        before.append(looks.pop(0))
+    return theirs._replace(before=tuple(before), looks=tuple(looks))
+
+
+_Bad = Callable[[Datum], Counts]
+
+
+def _errors(datum: Datum) -> Counts:
+    return datum if isinstance(datum, Counts) else Counts(0, 0)
+
+
+def _above(limit: float) -> _Bad:
+    return lambda datum: (evidence.slower(datum, limit) if isinstance(datum, Mapping) else None) or Counts(0, 0)
+
+
+def _stream(mine: Seen, theirs: Seen, asked: Asked, bad: _Bad, stables_bad: _Bad) -> tuple[list[evidence.Pair], float]:
+    """Increments of the same looks, and the noise that stable showed before."""
+    before = [stables_bad(look.datum) for look in theirs.before]
+    noise = evidence.noise_before(before)
+    if asked.past:
+        rate = evidence.rate_before(before, noise)
+        return evidence.beside([bad(look.datum) for look in mine.looks], rate) if rate else [], noise
+    others = {look.end: look.datum for look in theirs.looks}
+    return [(bad(look.datum), stables_bad(others[look.end])) for look in mine.looks if look.end in others], noise
+
+
+# --- Gauges --------------------------------------------------------------------------------------------------
+
+
+def _gauge(gate: Gate, mine: Seen, theirs: Seen, asked: Asked) -> Result:
+    points, others, short = mine.points(asked), theirs.points(asked), asked.now - asked.begin
+    if len(points) < LEAST_POINTS:
+        said = f"{gate.key}: {len(points)} of the {LEAST_POINTS} looks that are needed"
+        return Verdict(gate.key, "too few samples", said, short)
+    first = first_of(asked, LEAST_POINTS, points)
+    base = _stable_before(gate, theirs, asked) if asked.past else measured(gate, since(others, first))
+
+    def doubt(limit: Threshold) -> str:
+        if limit.relative:
+            return _chance(_level(gate, limit.value, points, others, theirs.before, asked), -math.log(asked.alpha))
+        beyond = sum(_is_beyond(gate, look.datum, limit.value) for look in points[-LEAST_POINTS:])
+        return "" if beyond == LEAST_POINTS else f"beyond it in {beyond} of the last {LEAST_POINTS} looks"
+
+    return verdict(gate, measured(gate, since(points, first)), base._replace(missing_for=short), None, doubt)
+
+
+def _is_beyond(gate: Gate, datum: Datum, limit: float) -> bool:
+    assert isinstance(datum, float)
+    return datum > limit if gate.measure.worse == "higher" else datum < limit
+
+
+def _level(
+    gate: Gate, factor: float, points: Sequence[Look], others: Sequence[Look], before: Sequence[Look], asked: Asked
+) -> float:
+    history, stable = _values(before), _values(others)
+    known = list(history.values()) or list(stable.values())
+    if not known:
+        return 0.0
+    level = sum(known) / len(known)
+    if asked.past:
+        stable = dict.fromkeys((look.end for look in points), level)
+    pairs = [(value, stable[end]) for end, value in _values(points).items() if end in stable]
+    spread = evidence.spread_before(list(history.values()), level, _fewer(gate, asked))
+    return evidence.of_gauge(pairs, factor, spread, higher=gate.measure.worse == "higher")
+
+
+def _fewer(gate: Gate, asked: Asked) -> float:
+    """How many times fewer requests the candidate's value is made of than stable's; 1 where it is not of requests."""
+    if gate.metric not in QUANTILES and gate.metric not in TRAFFIC:
+        return 1.0
+    return (asked.before_weight if asked.past else asked.stable_weight) / max(asked.weight, 1e-9)
+
+
+def _values(looks: Sequence[Look]) -> dict[int, float]:
+    return {look.end: look.datum for look in looks if isinstance(look.datum, float)}
