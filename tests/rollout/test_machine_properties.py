@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,13 +13,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from gitops.errors import GitopsError
-from gitops.rollout.machine import Decision, step, trailers
+from gitops.rollout.machine import Decision, needed, step, trailers
 from gitops.rollout.observation import CAUTION, Command, Observation
-from gitops.rollout.phases import TRANSITIONS
-from gitops.rollout.policy import Policy, PolicyStep
+from gitops.rollout.phases import TRANSITIONS, Kind, Phase
+from gitops.rollout.policy import Policy, PolicyStep, Strategy
 from gitops.rollout.replay import replay
-from gitops.rollout.state import RolloutState
-from gitops.rollout.verdicts import QueryFailure, Result, Verdict
+from gitops.rollout.state import RolloutState, Traffic
+from gitops.rollout.verdicts import QueryFailure, Result, Status, Verdict
 from tests.rollout.looks import NEW, NEXT, OLD, version
 
 VERSIONS = (OLD, NEW, NEXT, version("2.5.0"))
@@ -26,25 +28,27 @@ ARROWS = {one[:3] for one in TRANSITIONS}
 
 weights = st.lists(st.integers(1, 100), max_size=4, unique=True).map(sorted)
 seconds = st.sampled_from((0, 1, 30, 60, 300, 900))
+deadlines = st.sampled_from((0, 60, 900, 3600, 3600))
 
 policies = st.builds(
     Policy,
     strategy=st.sampled_from(("canary", "blue-green", "rolling", "shadow")),
     steps=st.tuples(weights, seconds).map(lambda drawn: tuple(PolicyStep(weight, drawn[1]) for weight in drawn[0])),
     gates=st.sampled_from(((), GATES)),
-    ready_timeout=seconds,
-    capacity_timeout=seconds,
+    ready_timeout=deadlines,
+    capacity_timeout=deadlines,
     warm_up=seconds,
     no_data_deadline=seconds,
     no_data=st.sampled_from(("pause", "roll-back")),
     too_few_deadline=seconds,
     too_few=st.sampled_from(("pause", "roll-back", "advance")),
-    pause_timeout=seconds,
+    pause_timeout=deadlines,
     lost_capacity=st.sampled_from(("roll-back", "pause")),
     keep_warm=seconds,
     drain=seconds,
     approvals=st.integers(0, 2),
     stride=st.integers(0, 60),
+    waves=st.integers(1, 3),
 )
 
 results = st.lists(
@@ -66,12 +70,17 @@ commands = st.builds(
     kind=st.sampled_from(CAUTION),
     by=st.sampled_from(("ada", "bob", "", "a\nb")),
     version=st.sampled_from(("", *(one.version for one in VERSIONS), "0")),
+    hotfix=st.booleans(),
 )
+percent = st.one_of(st.none(), st.just(100), st.integers(0, 100))
 looks = st.builds(
     Observation,
     now=st.integers(0, 20_000),
     target=st.sampled_from((NEW, NEW, NEW, *VERSIONS)),
-    ready=st.one_of(st.none(), st.just(100), st.integers(0, 100)),
+    entry=st.sampled_from(("", "", "", "not verified in staging yet")),
+    manual=st.sampled_from((False, False, True)),
+    ready=percent,
+    ready_waves=st.one_of(st.just((100,) * 3), st.lists(percent, max_size=3).map(tuple)),
     stable_ready=st.one_of(st.none(), st.integers(0, 100)),
     room=st.booleans(),
     results=st.one_of(good, good, results.map(tuple)),
@@ -79,6 +88,26 @@ looks = st.builds(
     approvals=st.sampled_from(((), ("ada", "bob"))),
     freeze=st.sampled_from(("", "", "", "holidays")),
 )
+
+
+def well(now: int) -> Observation:
+    """A look at which nothing speaks against going on."""
+    passes = tuple(Verdict(gate, "pass", "pass") for gate in GATES)
+    return Observation(now, NEW, ready=100, ready_waves=(100,) * 3, results=passes, approvals=("ada", "bob"))
+
+
+mishaps = st.one_of(
+    st.fixed_dictionaries({"results": results.map(tuple)}),
+    st.fixed_dictionaries({"ready": percent}),
+    st.fixed_dictionaries({"ready_waves": st.lists(percent, min_size=2, max_size=3).map(tuple)}),
+    st.fixed_dictionaries({"room": st.just(False), "ready": percent, "ready_waves": st.just((100, 0, 0))}),
+    st.fixed_dictionaries({"commands": st.lists(commands, min_size=1, max_size=2).map(tuple)}),
+    st.fixed_dictionaries({"freeze": st.just("holidays"), "commands": st.lists(commands, max_size=1).map(tuple)}),
+    st.fixed_dictionaries({"entry": st.just("not verified in staging yet"), "manual": st.booleans()}),
+    st.fixed_dictionaries({"target": st.sampled_from(VERSIONS)}),
+    st.fixed_dictionaries({"approvals": st.just(()), "manual": st.booleans()}),
+)
+"""The one thing that is not as it should be, so that histories get far before and after it."""
 
 
 def checked(policy: Policy, before: RolloutState, seen: Observation) -> Decision:
@@ -91,33 +120,51 @@ def checked(policy: Policy, before: RolloutState, seen: Observation) -> Decision
         assert (before.phase, decision.kind, after.phase) in ARROWS
     assert replay([trailers(decision)], before) == after
     _weights(policy, before, seen, decision)
+    _permission(policy, before, seen, decision)
     _people(before, seen, decision)
     return decision
 
 
+def loads(weights: Sequence[Traffic]) -> list[int]:
+    """Percentage of requests that reach the candidate in each wave."""
+    return [max(one.candidate, one.mirror) for one in weights]
+
+
+def known(policy: Policy, before: RolloutState, seen: Observation) -> list[int | None]:
+    """What the candidate is known to be able to carry in each wave."""
+    present = min(before.candidate.wave, policy.waves - 1) if before.candidate else 0
+    told = [*seen.ready_waves, *(None,) * policy.waves][: policy.waves]
+    return [seen.ready if wave == present else ready for wave, ready in enumerate(told)]
+
+
 def _weights(policy: Policy, before: RolloutState, seen: Observation, decision: Decision) -> None:
-    old, new = before.traffic, decision.state.traffic
-    rose = new.candidate > old.candidate or new.mirror > old.mirror
-    if rose:
-        assert decision.kind == "advance"
-        assert seen.ready is not None
-        assert max(new.candidate, new.mirror) <= seen.ready, "traffic never exceeds ready capacity"
-    assert rose or decision.kind != "advance", "weights only grow"
-    if decision.kind == "promote":
-        assert seen.ready is not None
-        assert seen.ready >= 100
-    if new.candidate < old.candidate:
-        assert decision.kind in ("roll-back", "promote")
-    if rose or decision.kind in ("promote", "start", "scale"):
-        assert not seen.freeze
-    if rose and old.candidate + old.mirror:
-        bad = [one for one in seen.results if _undone(policy, before, one)]
-        assert not bad, "only passes go on"
+    """Weights only grow, wave by wave, with capacity and after every gate has passed; going back is for all at once."""
+    old, new = before.weights(policy.waves), decision.state.weights(policy.waves)
+    had, has, ready = loads(old), loads(new), known(policy, before, seen)
+    grown = [wave for wave in range(policy.waves) if has[wave] > had[wave] or new[wave].candidate > old[wave].candidate]
+    assert bool(grown) == (decision.kind == "advance"), "traffic grows by an advance, and each of them is more traffic"
+    gains = dict.fromkeys(grown, 0) | (dict.fromkeys(range(policy.waves), 100) if decision.kind == "promote" else {})
+    for wave, most in gains.items():
+        if had[wave] < 100 or wave in grown:
+            assert (ready[wave] or 0) >= max(most, has[wave]), "traffic never exceeds ready capacity"
+    if decision.kind == "advance" and before.candidate and decision.state.candidate:
+        was, now = (min(one.wave, policy.waves - 1) for one in (before.candidate, decision.state.candidate))
+        assert now - was in (0, 1)
+        assert new[:now] == (Traffic(0, 100, 0),) * now, "earlier waves are done"
+        assert new[now + 1 :] == old[now + 1 :], "later ones have not begun"
+    if any(after.candidate < one.candidate for one, after in zip(old, new, strict=True)):
+        assert decision.kind in ("roll-back", "promote"), "weights only grow until a rollback"
+    if decision.kind in ("roll-back", "promote"):
+        assert new == (Traffic(100 if decision.state.stable else 0, 0, 0),) * policy.waves, "everywhere at once"
+    if grown and any(had):
+        assert not [one for one in seen.results if _undone(policy, before, one)], "only passes go on"
         assert set(policy.gates) <= {one.gate for one in seen.results}, "no data never counts as a pass"
-    if old.candidate > (100 if seen.ready is None else seen.ready) and policy.lost_capacity == "roll-back":
+    lost = any(load > one for load, one in zip(had, ready, strict=True) if one is not None)
+    if lost and policy.lost_capacity == "roll-back":
         assert decision.kind == "roll-back"
-    candidate = decision.state.candidate
-    assert candidate is None or candidate.scale >= candidate.load, "rendered for what it gets"
+    scales = decision.state.scales(policy.waves)
+    assert all(scale >= load for scale, load in zip(scales, has, strict=True)), "rendered for what it gets"
+    assert max(scales) <= (decision.state.candidate.scale if decision.state.candidate else 0)
 
 
 def _undone(policy: Policy, before: RolloutState, result: Result) -> bool:
@@ -128,10 +175,29 @@ def _undone(policy: Policy, before: RolloutState, result: Result) -> bool:
     return result.status not in (allowed | {"too few samples"} if policy.too_few == "advance" else allowed)
 
 
+def _permission(policy: Policy, before: RolloutState, seen: Observation, decision: Decision) -> None:
+    """What holds a version back holds it back, and a hotfix goes past exactly two of these."""
+    asked = [one for one in seen.commands if one.kind == "promote"]
+    hotfix = before.candidate.hotfix if before.candidate else any(one.hotfix for one in asked)
+    if decision.kind in ("start", "scale", "advance", "promote"):
+        assert hotfix or not seen.freeze
+    if decision.kind == "start" and decision.event:
+        people = {one.by for one in before.approvals if one.digest == seen.target.digest} | set(seen.approvals)
+        assert len(people) >= policy.approvals
+        assert not before.rejection(seen.target.digest)
+        assert hotfix or not seen.entry
+        assert asked or policy.approvals or not seen.manual
+        assert not decision.event.hotfix or hotfix
+
+
 def _people(before: RolloutState, seen: Observation, decision: Decision) -> None:
+    if decision.kind == "roll-back" and decision.state.stable != before.stable:
+        (to,) = (one for one in before.kept if one.version == decision.state.stable)
+        assert to.full, "all traffic goes back only to a version with pods for it"
+        assert not before.rejection(to.version.digest)
     if before.candidate and any(one.kind in ("abort", "rollback") for one in seen.commands):
         assert decision.kind == "roll-back", "going back always wins"
-        assert decision.state.traffic.candidate == 0
+        assert decision.state.candidate is None
         assert before.candidate.version.digest != seen.target.digest or decision.state.rejection(seen.target.digest)
     rejection = before.rejection(seen.target.digest)
     asked = {one.kind for one in seen.commands}
@@ -147,42 +213,51 @@ class Rollouts(RuleBasedStateMachine):
         super().__init__()
         self.now = 1_000_000
         self.history: list[tuple[tuple[str, str], ...]] = []
+        self.states: list[RolloutState] = []
+        self.banned: set[str] = set()
 
     @initialize(policy=policies, first=st.booleans())
     def begin(self, policy: Policy, first: bool) -> None:
         self.policy = policy
-        self.origin = self.state = RolloutState() if first else RolloutState(stable=OLD)
-        self.lifted_since: set[str] = set()
+        self.state = RolloutState() if first else RolloutState(stable=OLD)
+        self.states.append(self.state)
 
     @rule(policy=policies)
     def edit_policy(self, policy: Policy) -> None:
         self.policy = policy
 
-    @rule(seen=looks, later=seconds)
+    @rule(seen=looks, later=st.one_of(seconds, st.sampled_from((-3600, -60))))
     def look(self, seen: Observation, later: int) -> None:
+        """The clock may step back."""
         self.now += later
         self._look(replace(seen, now=self.now))
 
     @rule(times=st.integers(1, 12), later=seconds)
     def all_is_well(self, times: int, later: int) -> None:
-        passes = tuple(Verdict(gate, "pass", "pass") for gate in GATES)
         for _ in range(times):
             self.now += later
-            self._look(Observation(self.now, NEW, 100, results=passes, approvals=("ada", "bob")))
+            self._look(well(self.now))
+
+    @rule(mishap=mishaps, times=st.integers(1, 3), later=seconds)
+    def almost_all_is_well(self, mishap: dict[str, Any], times: int, later: int) -> None:
+        for _ in range(times):
+            self.now += later
+            self._look(replace(well(self.now), **mishap))
 
     def _look(self, seen: Observation) -> None:
-        rejected = {one.version.digest for one in self.state.rejected}
-        decision = checked(self.policy, self.state, seen)
+        before, decision = self.state, checked(self.policy, self.state, seen)
         self.state = decision.state
         if decision.event:
             self.history.append(trailers(decision))
-        if rejected and self.state.candidate and seen.target.digest in rejected:
-            assert self.state.candidate.version.digest not in rejected
-
-    @invariant()
-    def history_gives_the_state(self) -> None:
-        if hasattr(self, "state"):
-            assert replay(self.history, self.origin) == self.state
+            self.states.append(self.state)
+        self.banned &= {seen.target.digest}
+        if decision.kind == "retry":
+            self.banned.discard(seen.target.digest)
+        candidate, stable = self.state.candidate, self.state.stable
+        assert candidate is None or candidate.version.digest not in self.banned
+        assert stable is None or stable == before.stable or stable.digest not in self.banned
+        if decision.event and decision.event.rejects:
+            self.banned.add(decision.event.version.digest)
 
     @invariant()
     def names_are_of_one_workload_each(self) -> None:
@@ -192,9 +267,42 @@ class Rollouts(RuleBasedStateMachine):
             running += [self.state.candidate.version] if self.state.candidate else []
             assert len(running) == len(set(running))
 
+    def teardown(self) -> None:
+        """The history gives the state, from its begin and from every point on the way."""
+        for done in range(len(self.states)):
+            assert replay(self.history[done:], self.states[done]) == self.state
+
 
 TestRollouts = Rollouts.TestCase
-TestRollouts.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestRollouts.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+
+
+def good_way(policy: Policy) -> list[tuple[int, RolloutState]]:
+    """Every state of a rollout that nothing disturbs, and when it was reached."""
+    way = [(0, RolloutState(stable=OLD))]
+    while len(way) == 1 or way[-1][1].candidate:
+        now, state = way[-1]
+        way.append((now + 1000, checked(policy, state, well(now + 1000)).state))
+    return way
+
+
+@settings(max_examples=1500, deadline=None)
+@given(policies, st.integers(0, 10_000), mishaps, seconds, st.one_of(st.none(), policies))
+def test_one_mishap_anywhere_on_a_good_way(
+    policy: Policy, place: int, mishap: dict[str, Any], later: int, edited: Policy | None
+) -> None:
+    """Also right after somebody edited the policy; and whatever it was, it comes to an end."""
+    way = good_way(replace(policy, ready_timeout=3600, capacity_timeout=3600, pause_timeout=3600))
+    now, state = way[place % len(way)]
+    policy, begun = edited or policy, now + later
+    state = checked(policy, state, replace(well(begun), **mishap)).state
+    now, commits = begun, 0
+    while state.candidate:
+        now += 600
+        decision = checked(policy, state, well(now))
+        state, commits = decision.state, commits + (decision.kind != "hold")
+        assert now - begun <= policy.longest + 600 * (commits + 1)
+    checked(policy, state, replace(well(now), commands=(Command("promote", "ada", hotfix=True),)))
 
 
 def reach(policy: Policy, history: list[Observation], start: RolloutState) -> tuple[RolloutState, int]:
@@ -221,7 +329,7 @@ def test_an_observer_that_sees_the_same_for_ever_still_gets_to_an_end(
         if state.phase == "idle":
             return
         assert now - begun <= policy.longest + tick * (commits + 1)
-        assert commits <= 4 * 101, "few for each of at most a hundred weights"
+        assert commits <= 4 * 101 * policy.waves, "few for each of at most a hundred weights"
 
 
 @settings(max_examples=200, deadline=None)
@@ -239,6 +347,36 @@ def test_alternating_looks_cannot_hold_a_rollout_for_ever(
         state = checked(policy, state, replace(flutter[turn % len(flutter)], now=now)).state
         turn += 1
     assert state.phase == "idle"
+
+
+@settings(max_examples=200, deadline=None)
+@given(policies, st.integers(0, 3), st.sampled_from((30, 60, 600)))
+def test_a_good_version_arrives_wave_by_wave_when_capacity_follows_what_is_rendered(
+    policy: Policy, lag: int, tick: int
+) -> None:
+    """Nothing deadlocks between asking for capacity and waiting for it, and each wave walks the whole policy."""
+    policy = replace(policy, ready_timeout=3600, capacity_timeout=3600, pause_timeout=3600)
+    state, now, rendered = RolloutState(stable=OLD), 0, [(0,) * policy.waves] * (lag + 1)
+    passed: list[tuple[int, int]] = []
+    while state.stable == OLD:
+        now += tick
+        assert now <= policy.longest + tick * 5 * 101 * policy.waves
+        ready = rendered[-lag - 1]
+        seen = Observation(now, NEW, ready=ready[state.candidate.wave if state.candidate else 0], ready_waves=ready)
+        seen = replace(seen, results=tuple(Verdict(gate, "pass", "pass") for gate in GATES), approvals=("ada", "bob"))
+        asked = needed(policy, state, NEW)
+        decision = checked(policy, state, seen)
+        state = decision.state
+        rendered.append(state.scales(policy.waves))
+        if decision.kind in ("start", "scale"):
+            assert state.scales(policy.waves) == asked
+        if decision.kind == "advance" and state.candidate:
+            passed.append((state.candidate.wave, state.candidate.load))
+    steps = sorted({one.weight for one in policy.steps}) or [100]
+    if policy.strategy != "rolling":
+        assert passed == [(wave, weight) for wave in range(policy.waves) for weight in steps]
+    else:
+        assert {wave for wave, weight in passed if weight == 100} == set(range(policy.waves))
 
 
 @settings(max_examples=200, deadline=None)
@@ -260,20 +398,24 @@ def test_every_arrow_of_the_table_is_taken() -> None:
     pytest.fail(f"never seen: {sorted(missing)}")
 
 
-def wander(chance: random.Random) -> set[tuple[str, str, str]]:
-    strategy = chance.choice(("canary", "shadow"))
+def wander(chance: random.Random) -> set[tuple[Phase, Kind, Phase]]:
+    strategy: Strategy = chance.choice(("canary", "shadow"))
     policy = Policy(
         strategy, (PolicyStep(10, 60), PolicyStep(50, 60)), GATES, drain=60, approvals=chance.choice((0, 1))
     )
     policy = replace(policy, lost_capacity=chance.choice(("pause", "roll-back")), keep_warm=chance.choice((60, 4000)))
-    state, now, taken = RolloutState(stable=OLD), 0, set()
+    policy = replace(policy, waves=chance.choice((1, 1, 2)))
+    state, now = RolloutState(stable=OLD), 0
+    taken: set[tuple[Phase, Kind, Phase]] = set()
+    statuses: tuple[Status, ...] = (*("pass",) * 8, "warn", "fail")
     for _ in range(30):
         now += chance.choice((1, 60, 120, 120, 4000))
-        status = chance.choice(("pass",) * 8 + ("warn", "fail"))
+        status = chance.choice(statuses)
         seen = Observation(
             now,
             target=chance.choice((NEW,) * 12 + (NEXT,)),
             ready=chance.choice((0, 10, 10, 50, 100, 100)),
+            ready_waves=(100, chance.choice((0, 100))),
             room=chance.random() < 0.6,
             results=tuple(Verdict(gate, status, status) for gate in GATES),
             commands=(Command(chance.choice(CAUTION), "ada"),) if chance.random() < 0.25 else (),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from gitops.errors import GitopsError
 from gitops.rollout.events import one_line
 from gitops.rollout.machine import trailers
 from gitops.rollout.observation import Command
+from gitops.rollout.policy import PolicyStep
 from gitops.rollout.replay import Trailers, event_of, replay
 from tests.rollout.looks import CANARY, NEXT, SHADOW, STABLE, Walk, at_weight, saying
 
@@ -70,6 +72,39 @@ def test_git_reads_back_whatever_a_person_is_called(by: str) -> None:
     assert dict(said)["By"] == one_line(by)
 
 
+def test_the_wave_is_told_and_read_back() -> None:
+    policy = replace(CANARY, steps=(PolicyStep(10, 60), PolicyStep(100, 60)), waves=2)
+    walk = Walk(policy, ready=100, ready_waves=(100, 0))
+    states = [walk.state]
+    while not walk.state.candidate or walk.state.candidate.stage != "starting" or walk.state.candidate.load < 100:
+        walk.look(60)
+    walk.given(ready_waves=(100, 10)).look(60)
+    said = dict(trailers(walk.decisions[-1]))
+    assert {key: said[key] for key in ("Wave", "Step", "Weight", "Scale", "Scale-By-Wave", "Decision")} == {
+        "Wave": "2/2",
+        "Step": "1/2",
+        "Weight": "10",
+        "Scale": "100",
+        "Scale-By-Wave": "100 10",
+        "Decision": "advance",
+    }
+    walk.look(1, results=saying("fail"))
+    for decision in walk.decisions:
+        states.append(replay([trailers(decision)], states[-1]))
+        assert states[-1] == decision.state
+    assert "Wave" not in dict(trailers(at_weight(1).look(1000))), "where all clusters go together there is none"
+
+
+def test_a_hotfix_is_told_and_read_back() -> None:
+    walk = Walk(freeze="holidays")
+    decision = walk.look(1, commands=(Command("promote", "ada", hotfix=True),))
+    assert dict(trailers(decision))["Hotfix"] == "yes"
+    state = replay([trailers(decision)], STABLE)
+    assert state == decision.state
+    assert state.candidate
+    assert state.candidate.hotfix
+
+
 def test_other_commits_are_passed_over() -> None:
     release = [("Decision", "release"), ("Release", "dev/chat 2 1")]
     assert replay([release, [], [("Decision", "hold")]], STABLE) == STABLE
@@ -82,6 +117,9 @@ def test_other_commits_are_passed_over() -> None:
         [*trailers(at_weight(1).look(1000)), ("Time", "yesterday")],
         [*trailers(at_weight(1).look(1000)), ("Step", "two")],
         [*trailers(Walk().look()), ("Phase", "flying")],
+        [*trailers(Walk().look()), ("Wave", "3/2")],
+        [*trailers(Walk().look()), ("Wave", "0/2")],
+        [*trailers(Walk().look()), ("Scale-By-Wave", "all")],
         trailers(at_weight(1).look(1000)),
     ],
 )

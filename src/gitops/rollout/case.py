@@ -1,105 +1,45 @@
-"""One decision's material, and the events that rules choose from: policy, state and observation side by side."""
+"""The events that rules choose from, made from one decision's material."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
+from gitops.rollout.course import Case, Course
 from gitops.rollout.events import Event, one_line
-from gitops.rollout.judgement import Judgement, judge
-from gitops.rollout.observation import Observation
-from gitops.rollout.phases import Kind
-from gitops.rollout.policy import Policy
-from gitops.rollout.state import Candidate, Kept, ModelVersion, PauseCause, RolloutState
-
-
-class Goal(NamedTuple):
-    """What the rollout goes for next: a percentage of requests. Reaching the last one promotes the candidate."""
-
-    load: int
-    last: bool
+from gitops.rollout.phases import Kind, Stage
+from gitops.rollout.state import Candidate, Kept, ModelVersion, PauseCause
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """Everything that a rule looks at."""
-
-    policy: Policy
-    state: RolloutState
-    seen: Observation
-
-    def elapsed(self, since: int) -> int:
-        """Seconds since then; none when the clock stepped back."""
-        return max(0, self.seen.now - since)
-
-    @property
-    def stable(self) -> str:
-        """Stable's version for a sentence."""
-        return self.state.stable.version if self.state.stable else "nothing"
-
-
-@dataclass(frozen=True, slots=True)
-class Underway(Case):
-    """A case with a rollout under way."""
-
-    candidate: Candidate
-
-    @property
-    def judgement(self) -> Judgement:
-        """What the gates say; nothing before the first request reaches the candidate."""
-        if self.candidate.load == 0:
-            return Judgement()
-        return judge(self.policy.gates, self.seen.results, self.candidate.tolerated)
-
-    @property
-    def ready(self) -> int:
-        """Percentage of traffic that the candidate is known to be able to carry."""
-        return -1 if self.seen.ready is None else self.seen.ready
-
-    @property
-    def goal(self) -> Goal:
-        """The next weight by weight, not by index: the policy may have changed since the last one."""
-        if self.state.stable is None or self.candidate.stage == "promoting":
-            return Goal(100, last=True)
-        if self.policy.strategy == "rolling":
-            return self._rolling_goal()
-        reached = self.candidate.mirror if self.policy.strategy == "shadow" else self.candidate.weight
-        ahead = [min(step.weight, 100) for step in self.policy.steps if min(step.weight, 100) > reached]
-        return Goal(min(ahead), last=False) if ahead else Goal(100, last=True)
-
-    def _rolling_goal(self) -> Goal:
-        weight = self.candidate.weight
-        least = min(100, weight + max(1, self.policy.stride))
-        return Goal(min(100, max(least, self.ready)), last=False) if weight < 100 else Goal(100, last=True)
-
-    # --- Events ----------------------------------------------------------------------------------------------
+class Underway(Course):
+    """A case with a rollout under way, and what can be done about it."""
 
     def wait(self) -> Event:
-        """Stay at this weight until the cluster has room."""
-        return self._event("wait", f"no room to carry {self.goal.load} % yet")
+        """Stay at this weight until there is room."""
+        return self._event("wait", f"no room to carry {self.ahead} yet")
 
     def scale(self, *, promoting: bool = False, by: str = "") -> Event:
         """Render the candidate large enough for the next weight."""
-        wanted = 100 if promoting or self.policy.strategy == "rolling" else self.goal.load
-        return self._event(
-            "scale",
-            f"get ready to carry {wanted} %",
-            stage="promoting" if promoting else "starting",
-            scale=max(self.candidate.scale, wanted),
-            by=by,
-        )
+        scales = self.sized(self.everywhere if promoting else self.wanted)
+        whole = promoting or self.policy.strategy == "rolling"
+        reason = f"get ready to carry {'all traffic' if whole else self.ahead}"
+        stage: Stage = "promoting" if promoting else "starting"
+        return self._event("scale", reason, stage=stage, by=by, **_sizes(scales))
 
     def advance(self) -> Event:
         """The next weight. Mirrored requests reach the candidate, but the share that it answers never shrinks."""
-        load, shadow = self.goal.load, self.policy.strategy == "shadow"
+        goal, shadow = self.goal, self.policy.strategy == "shadow"
+        same = goal.wave == self.wave
         mirrored = "of requests mirrored" if shadow else "of traffic"
+        answered = self.candidate.weight if same else 0
         return self._event(
             "advance",
-            f"{self.candidate.version.version} gets {load} % {mirrored}",
-            step=self.candidate.step + 1,
-            weight=self.candidate.weight if shadow else load,
-            mirror=load if shadow else 0,
-            scale=max(self.candidate.scale, load),
+            f"{self.candidate.version.version} gets {goal.load} % {mirrored}{self.place(goal.wave)}",
+            wave=goal.wave,
+            step=self.candidate.step + 1 if same else 1,
+            weight=answered if shadow else goal.load,
+            mirror=goal.load if shadow else 0,
+            **_sizes(self.sized(self.wanted)),
         )
 
     def promote(self, by: str = "") -> Event:
@@ -110,7 +50,9 @@ class Underway(Case):
             f"{self.candidate.version.version} replaces {self.stable}",
             weight=100,
             mirror=0,
+            wave=self.waves - 1,
             scale=100,
+            scales=(),
             by=by,
             drained=self.seen.now + self.policy.drain,
             until=self.seen.now + kept_warm,
@@ -134,22 +76,42 @@ class Underway(Case):
     def _event(self, kind: Kind, reason: str, **fields: object) -> Event:
         candidate = self.candidate
         given: dict[str, object] = {"step": candidate.step, "weight": candidate.weight, "mirror": candidate.mirror}
-        given |= {"scale": candidate.scale, "steps": len(self.policy.steps), **fields}
+        given |= {"scale": candidate.scale, "scales": candidate.scales, "steps": len(self.policy.steps)}
+        given |= {"wave": self.wave, "waves": self.waves, **fields}
         return _event(self, kind, candidate.version, reason, **given)
 
 
-def start(case: Case) -> Event:
-    """A candidate for the version that the spec names."""
-    wanted = Underway(case.policy, case.state, case.seen, _newcomer(case)).scale().scale
+def newcomer(case: Case) -> Underway:
+    """The same case with a candidate for the version that the spec names, which has nothing yet."""
+    now = case.seen.now
+    candidate = Candidate(case.seen.target, "starting", scale=0, started=now, since=now, entered=now)
+    return Underway(case.policy, replace(case.state, candidate=candidate), case.seen, candidate)
+
+
+def start(case: Case, by: str = "", *, hotfix: bool = False) -> Event:
+    """A candidate for the version that the spec names; `by` asked for it."""
+    one = newcomer(case)
+    reason = f"{case.seen.target.version} to replace {case.stable}" if case.state.stable else "first deployment"
     return _event(
         case,
         "start",
         case.seen.target,
-        f"{case.seen.target.version} to replace {case.stable}" if case.state.stable else "first deployment",
+        reason + _wanted_by(case, by, hotfix),
         stage="starting" if case.seen.room else "waiting-for-capacity",
+        waves=case.waves,
+        hotfix=hotfix,
+        by=by,
         # Without room nothing is rendered: pods that cannot run would stand in the way of others.
-        scale=wanted if case.seen.room else 0,
+        **(_sizes(one.sized(one.wanted)) if case.seen.room else {}),
     )
+
+
+def _wanted_by(case: Case, by: str, hotfix: bool) -> str:
+    """Who started it, and past what a hotfix went: what an audit asks first."""
+    if not hotfix:
+        return f", started by {by}" if by else ""
+    past = "; ".join(one for one in (case.seen.entry, case.seen.freeze and f"frozen: {case.seen.freeze}") if one)
+    return f", a hotfix by {by or 'somebody'}{f' in spite of: {past}' if past else ''}"
 
 
 def roll_back(
@@ -175,9 +137,9 @@ def settle(case: Case, kind: Kind, reason: str, by: str = "") -> Event:
     return _event(case, kind, case.seen.target, reason, by=by)
 
 
-def _newcomer(case: Case) -> Candidate:
-    now = case.seen.now
-    return Candidate(case.seen.target, "starting", scale=0, started=now, since=now, entered=now)
+def _sizes(scales: tuple[int, ...]) -> dict[str, object]:
+    """Several waves are told one by one; with a single one the largest number says it all."""
+    return {"scale": max(scales), "scales": scales if len(scales) > 1 else ()}
 
 
 def _event(case: Case, kind: Kind, version: ModelVersion, reason: str, **fields: object) -> Event:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from gitops.rollout.case import Case, Underway, roll_back, settle
+from gitops.rollout.case import Underway, roll_back, settle, start
+from gitops.rollout.course import Case
 from gitops.rollout.events import Event, one_line
 from gitops.rollout.observation import Command
+from gitops.rollout.progress import obstacle
 from gitops.rollout.state import Kept
 
 _NOTHING = "no rollout is under way"
@@ -27,7 +29,7 @@ def answer(case: Case, command: Command) -> Event | str:
         case "resume":
             return _resume(rollout, command) if rollout else _NOTHING
         case "promote":
-            return _promote(rollout, command) if rollout else _NOTHING
+            return _promote(rollout, command) if rollout else _start(case, command)
 
 
 _NOTHING_TO_APPROVE = "nothing waits for approval"
@@ -39,7 +41,8 @@ def _back_from_candidate(rollout: Underway, command: Command) -> Event:
     to = _warm(rollout, command.version)
     if command.version in ("", rollout.stable):
         return rollout.roll_back(reason, command.by)
-    if to is None or rollout.state.rejection(to.version.digest) or rollout.state.stable is None:
+    usable = to and to.full and not rollout.state.rejection(to.version.digest)
+    if to is None or not usable or rollout.state.stable is None:
         return rollout.roll_back(f"{reason}; {command.version} cannot be had, so to {rollout.stable}", command.by)
     return roll_back(rollout, rollout.candidate.version, to.version, reason, command.by)
 
@@ -54,6 +57,8 @@ def _back_from_stable(case: Case, command: Command) -> Event | str:
         return f"{to.version.version} is rejected ({rejection.reason}): retry it"
     if to is None:
         return f"{command.version or 'the version before'} is not warm any more: name it in the spec to bring it back"
+    if not to.full:
+        return f"{to.version.version} has pods for {to.scale} % of traffic only: name it in the spec to bring it back"
     return roll_back(case, stable, to.version, f"rolled back by {command.by}", command.by)
 
 
@@ -94,10 +99,19 @@ def _resume(rollout: Underway, command: Command) -> Event | str:
     return rollout.resume(f"resumed by {command.by}{accepted}", command.by, warned)
 
 
+def _start(case: Case, command: Command) -> Event | str:
+    """Nothing is under way: the version that the spec names waits for a person, or for something else."""
+    target, by = case.seen.target, one_line(command.by)
+    if target == case.state.stable:
+        return f"{target.version} has all traffic already"
+    return obstacle(case, asked=True, hotfix=command.hotfix) or start(case, by, hotfix=command.hotfix)
+
+
 def _promote(rollout: Underway, command: Command) -> Event | str:
-    if rollout.seen.freeze:
-        return f"frozen: {rollout.seen.freeze}"
-    if rollout.ready >= 100:
+    if rollout.frozen:
+        hotfix = "; only what is not under way yet can start as a hotfix" if command.hotfix else ""
+        return f"frozen: {rollout.frozen}{hotfix}"
+    if not rollout.shortages(rollout.everywhere):
         return rollout.promote(command.by)
     if rollout.candidate.stage == "promoting" and not rollout.candidate.pause:
         return "it is being promoted, and waits for ready capacity"

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from gitops.errors import GitopsError
@@ -42,6 +42,11 @@ class Event:
     weight: int = 0
     mirror: int = 0
     scale: int = 0
+    scales: tuple[int, ...] = ()
+    wave: int = 0
+    """Index of the wave that the weight is of; `waves` is how many there are."""
+    waves: int = 1
+    hotfix: bool = False
     cause: PauseCause = "person"
     by: str = ""
     reason: str = ""
@@ -74,7 +79,7 @@ def evolve(state: RolloutState, event: Event) -> RolloutState:
             approval = Approval(event.version.digest, event.by)
             return replace(state, approvals=(*state.approvals, approval))
         case "clear":
-            return replace(state, rejected=())
+            return replace(state, rejected=(), approvals=_approvals(state, event.version.digest))
         case _:
             return replace(state, candidate=_moved(_candidate(state, event), event))
 
@@ -95,7 +100,7 @@ def _moved(candidate: Candidate, event: Event) -> Candidate:
     if event.kind == "wait":
         return replace(going_on, stage="waiting-for-capacity")
     if event.kind == "scale":
-        return replace(going_on, stage=event.stage or candidate.stage, scale=event.scale)
+        return replace(going_on, stage=event.stage or candidate.stage, scale=event.scale, scales=event.scales)
     if event.kind == "resume":
         return replace(going_on, stage=event.stage or candidate.stage, tolerated=event.tolerates)
     return replace(
@@ -105,7 +110,9 @@ def _moved(candidate: Candidate, event: Event) -> Candidate:
         step=event.step,
         weight=event.weight,
         mirror=event.mirror,
+        wave=event.wave,
         scale=event.scale,
+        scales=event.scales,
         tolerated=(),
     )
 
@@ -118,10 +125,14 @@ def _start(state: RolloutState, event: Event) -> RolloutState:
         started=event.at,
         since=event.at,
         entered=event.at,
+        scales=event.scales,
+        hotfix=event.hotfix,
     )
     # Its own pods, when they are still there, are taken over; those of another artifact of that name cannot stay.
     kept = tuple(one for one in state.kept if one.version.version != event.version.version)
-    return replace(state, candidate=candidate, kept=kept, rejected=(), approvals=())
+    # Consent lasts until the version is stable or rejected: what a freeze took back starts again without asking.
+    approvals = _approvals(state, event.version.digest)
+    return replace(state, candidate=candidate, kept=kept, rejected=(), approvals=approvals)
 
 
 def _promote(state: RolloutState, event: Event) -> RolloutState:
@@ -130,26 +141,37 @@ def _promote(state: RolloutState, event: Event) -> RolloutState:
     kept = [replace(one, until=one.drained, previous=False) for one in state.kept if one.drained > event.at]
     if state.stable:
         kept.append(Kept(state.stable, event.drained, event.until, previous=True))
-    return replace(state, stable=candidate.version, candidate=None, kept=tuple(kept))
+    return replace(state, stable=candidate.version, candidate=None, kept=tuple(kept), approvals=())
 
 
 def _roll_back(state: RolloutState, event: Event) -> RolloutState:
     """Traffic goes to stable, or to a kept version that takes stable's place."""
-    leaving = [state.candidate.version] if state.candidate else []
+    leaving = list(_leaving(state.candidate, event))
     stable, kept = state.stable, state.kept
     back = next((one.version for one in kept if one.version.version == event.previous), None)
     if back and stable and stable.version != event.previous:
         kept = tuple(one for one in kept if one.version != back)
-        leaving.append(stable)
+        leaving.append(Kept(stable, event.drained, event.until))
         stable = back
-    kept = (*kept, *(Kept(version, event.drained, event.until) for version in leaving))
-    return replace(state, stable=stable, candidate=None, kept=kept, rejected=_rejected(state, event))
+    approvals = () if event.rejects else state.approvals
+    rejected = _rejected(state, event)
+    return replace(state, stable=stable, candidate=None, kept=(*kept, *leaving), rejected=rejected, approvals=approvals)
+
+
+def _leaving(candidate: Candidate | None, event: Event) -> Iterator[Kept]:
+    """The candidate's pods drain at the size that they have; one that never had any leaves none."""
+    if candidate and candidate.scale:
+        yield Kept(candidate.version, event.drained, event.until, scale=candidate.scale, scales=candidate.scales)
 
 
 def _rejected(state: RolloutState, event: Event) -> tuple[Rejection, ...]:
     if not event.rejects:
         return state.rejected
     return (*_others(state.rejected, event.version.digest), Rejection(event.version, event.reason, event.at))
+
+
+def _approvals(state: RolloutState, digest: str) -> tuple[Approval, ...]:
+    return tuple(one for one in state.approvals if one.digest == digest)
 
 
 def _others(rejected: Iterable[Rejection], digest: str) -> tuple[Rejection, ...]:

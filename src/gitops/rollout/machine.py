@@ -1,7 +1,7 @@
 """The rollout state machine: `step` looks once at one unit and says what to do, without touching anything.
 
-`rollout.phases` has the state diagram, the table of transitions with their reasons and the deadlines. Rules come in
-an order, and the first that has something to say decides:
+`rollout.phases` has the table of transitions with their reasons; `docs/rollouts.md` also the state diagram and the
+deadlines. Rules come in an order, and the first that has something to say decides:
 
 1. a person's abort or rollback;
 2. a new target: traffic to stable, and the next look starts again;
@@ -20,8 +20,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from gitops.rollout.case import Case, Underway, retire
+from gitops.rollout.case import Underway, newcomer, retire
 from gitops.rollout.commands import answer
+from gitops.rollout.course import Case
 from gitops.rollout.events import Event, evolve
 from gitops.rollout.judgement import sentences
 from gitops.rollout.observation import Command, Observation
@@ -29,7 +30,7 @@ from gitops.rollout.phases import Kind
 from gitops.rollout.policy import Policy
 from gitops.rollout.progress import holding, proceed
 from gitops.rollout.replay import trailers_of
-from gitops.rollout.state import RolloutState
+from gitops.rollout.state import ModelVersion, RolloutState
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,16 @@ def trailers(decision: Decision) -> tuple[tuple[str, str], ...]:
     return trailers_of(decision.event) if decision.event else ()
 
 
+def needed(policy: Policy, state: RolloutState, target: ModelVersion) -> tuple[int, ...]:
+    """Percent of traffic that the candidate has to be rendered for in each wave to get its next weight.
+
+    What `Observation.room` is about. With nothing under way the target counts as the candidate.
+    """
+    case = _case(policy, state, Observation(now=0, target=target))
+    one = case if isinstance(case, Underway) else newcomer(case)
+    return one.sized(one.wanted)
+
+
 def _case(policy: Policy, state: RolloutState, seen: Observation) -> Case:
     if state.candidate is None:
         return Case(policy, state, seen)
@@ -96,7 +107,10 @@ def _refused(answered: Event | str, event: Event | None) -> str:
 
 def _evidence(seen: Observation) -> tuple[str, ...]:
     known = (("candidate", seen.ready), ("stable", seen.stable_ready))
-    capacity = tuple(f"{who} is ready for {ready} % of traffic" for who, ready in known if ready is not None)
+    capacity = [f"{who} is ready for {ready} % of traffic" for who, ready in known if ready is not None]
+    if seen.ready_waves:
+        each = ", ".join("unknown" if ready is None else f"{ready} %" for ready in seen.ready_waves)
+        capacity.append(f"candidate is ready by wave: {each}")
     return (*(one.sentence for one in seen.results), *capacity)
 
 
@@ -117,21 +131,28 @@ def _critical(case: Underway) -> Event | None:
 
 def _lost_capacity(case: Underway) -> Event | None:
     """An unknown capacity is no lost one: an API server that does not answer says nothing about pods."""
-    load, ready = case.candidate.load, case.seen.ready
-    if ready is None or ready >= load:
+    lost = [one for one in case.shortages(case.loads) if one.ready is not None]
+    if not lost:
         return None
-    reason = f"ready capacity fell to {ready} %, below its {load} %"
+    wave, ready, load = lost[0]
+    reason = f"ready capacity{case.place(wave)} fell to {ready} %, below its {load} %"
     if case.policy.lost_capacity == "roll-back":
         return case.roll_back(reason)
     return None if case.candidate.pause else case.pause("capacity", reason)
 
 
 def _overdue(case: Underway) -> Event | None:
-    """Bounds whatever alternates: a gate that warns and passes in turn, a freeze without end."""
+    """Bounds whatever alternates: a gate that warns and passes in turn, a freeze without end.
+
+    A freeze is no fault of the version: it starts again afterwards.
+    """
     limit = case.policy.step_limit(case.candidate.load)
     if case.policy.pause_outcome == "hold" or case.elapsed(case.candidate.since) < limit:
         return None
-    return case.roll_back(f"at {case.candidate.load} % for longer than all its deadlines together ({limit} s)")
+    reason = f"at {case.candidate.load} % for longer than all its deadlines together ({limit} s)"
+    if case.frozen:
+        return case.roll_back(f"{reason}, frozen: {case.frozen}", rejects=False)
+    return case.roll_back(reason)
 
 
 URGENT: tuple[Callable[[Underway], Event | None], ...] = (_superseded, _critical, _lost_capacity, _overdue)

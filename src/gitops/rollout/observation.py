@@ -15,11 +15,16 @@ CAUTION: tuple[CommandKind, ...] = ("abort", "rollback", "pause", "retry", "appr
 
 
 class Command(NamedTuple):
-    """What a person asks for. `version` is where `rollback` should go; empty means the version before."""
+    """What a person asks for.
+
+    `version` is where `rollback` should go; empty means the version before. `hotfix` is for a `promote` while nothing
+    is under way: it starts the target although `Observation.entry` or a freeze speaks against it.
+    """
 
     kind: CommandKind
     by: str
     version: str = ""
+    hotfix: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +34,17 @@ class Observation:
     now: int
     """Seconds of an epoch. A clock that steps back delays decisions and changes none."""
     target: ModelVersion
-    """What the spec (or the environment before) says should run."""
+    """What the spec says should run here, whether it may start yet or not."""
     ready: int | None = None
-    """Percent of all traffic that the candidate's ready replicas can carry; None when unknown."""
+    """Percent of all traffic that the candidate's ready replicas can carry in the clusters of the present wave (the
+    least of them); None when unknown."""
+    ready_waves: tuple[int | None, ...] = ()
+    """The same for each wave, where there are several: the next one begins only with capacity, and the earlier ones
+    may lose theirs. A wave that is not told is unknown."""
     stable_ready: int | None = None
     """The same of stable; for the reader only, since a rollback waits for nothing."""
     room: bool = True
-    """Whether the cluster has, or may grow, room for what the next weight needs."""
+    """Whether the clusters have, or may grow, room for what the next weight needs (`machine.needed`)."""
     results: tuple[Result, ...] = ()
     """Gates, over requests since the present weight was set and the warm-up was over."""
     commands: tuple[Command, ...] = ()
@@ -43,7 +52,14 @@ class Observation:
     approvals: tuple[str, ...] = ()
     """People whose approval of the target is known from elsewhere (a review, a CI identity)."""
     freeze: str = ""
-    """Why nothing may start, grow or be promoted now; empty when it may. Going back is always allowed."""
+    """Why nothing may start, grow or be promoted now; empty when it may. Going back is always allowed, and a
+    hotfix goes on."""
+    entry: str = ""
+    """Why the target may not start here yet, such as "2.4.0 is not verified in staging yet"; empty when it may.
+    It stops nothing that is under way."""
+    manual: bool = False
+    """The environment waits for a person to start what the spec names: by the approvals that the policy asks for,
+    or where it asks for none by `promote`."""
 
     @property
     def command(self) -> Command | None:

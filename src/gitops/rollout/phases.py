@@ -1,55 +1,11 @@
 """The phases of a rollout and every transition between them, with its reason.
 
-```mermaid
-stateDiagram-v2
-    [*] --> idle
-    idle --> waiting_for_capacity: start
-    idle --> starting: start
-    idle --> idle: roll-back, retry, approve, clear, retire
-    waiting_for_capacity --> starting: scale
-    waiting_for_capacity --> promoting: scale
-    waiting_for_capacity --> paused: pause
-    waiting_for_capacity --> idle: promote, roll-back
-    waiting_for_capacity --> waiting_for_capacity: retire
-    starting --> baking: advance
-    starting --> promoting: scale
-    starting --> paused: pause
-    starting --> idle: promote, roll-back
-    starting --> starting: retire
-    baking --> baking: advance, retire
-    baking --> starting: scale
-    baking --> waiting_for_capacity: wait
-    baking --> promoting: scale
-    baking --> paused: pause
-    baking --> idle: promote, roll-back
-    promoting --> paused: pause
-    promoting --> idle: promote, roll-back
-    promoting --> promoting: retire
-    paused --> baking: resume
-    paused --> starting: resume
-    paused --> waiting_for_capacity: resume
-    paused --> promoting: resume, scale
-    paused --> paused: pause, retire
-    paused --> idle: promote, roll-back
-```
-
-The reasons stand in `TRANSITIONS` below; tests hold the diagram, the table and the code to one another.
+`docs/rollouts.md` has the state diagram, the same table and the deadline of every wait; tests hold the diagram, both
+tables and the code to one another.
 
 There is no phase for rolling back: it is one decision that gives stable all traffic, and the version that lost it
 stays in `RolloutState.kept` until its requests have drained. Nor is there one for keeping the previous version
 warm: the next rollout may start meanwhile.
-
-Every wait has a deadline and a declared outcome:
-
-| waits in | for | deadline | then |
-|---|---|---|---|
-| waiting-for-capacity | room for the next weight | `capacity_timeout` | roll back |
-| starting, promoting | ready capacity | `ready_timeout` | roll back |
-| baking | bake and warm-up | `bake` + `warm_up` | go on, or wait for data |
-| baking | data | `no_data_deadline`, `too_few_deadline` | `no_data`, `too_few` |
-| paused | gates, capacity, a person | `pause_timeout` | `pause_outcome` |
-| any of them at one weight | whatever alternates | `Policy.step_limit` | `pause_outcome` |
-| idle | a kept version | `keep_warm`, `drain` | retire |
 """
 
 from __future__ import annotations
@@ -89,12 +45,14 @@ class Transition(NamedTuple):
 
 TRANSITIONS: tuple[Transition, ...] = (
     # Nothing is under way
-    Transition("idle", "start", "starting", "the spec names a version that is approved, not rejected and not frozen"),
-    Transition("idle", "start", "waiting-for-capacity", "as before, and the cluster has no room for it yet"),
+    Transition(
+        "idle", "start", "starting", "nothing speaks against the version that the spec names, or a person starts it"
+    ),
+    Transition("idle", "start", "waiting-for-capacity", "as before, and there is no room for it yet"),
     Transition("idle", "roll-back", "idle", "a person sends all traffic back to a version that is still warm"),
     Transition("idle", "retry", "idle", "a person lifts the rejection of the version that the spec names"),
     Transition("idle", "approve", "idle", "a person approves the version that the spec names"),
-    Transition("idle", "clear", "idle", "the spec names another digest than the rejected one"),
+    Transition("idle", "clear", "idle", "the spec names another digest than the one that was rejected or approved"),
     Transition("idle", "retire", "idle", "a kept version's time is over"),
     # Room for the next weight
     Transition("waiting-for-capacity", "scale", "starting", "there is room now"),
@@ -111,9 +69,14 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition("starting", "roll-back", "idle", "not ready in time, a gate fails, a new target, a person"),
     Transition("starting", "retire", "starting", "a kept version's time is over"),
     # Watched at a weight
-    Transition("baking", "advance", "baking", "all gates pass after the bake, and capacity is ready already"),
-    Transition("baking", "scale", "starting", "all gates pass after the bake; capacity for the next weight is needed"),
-    Transition("baking", "wait", "waiting-for-capacity", "as before, and the cluster has no room for it"),
+    Transition(
+        "baking",
+        "advance",
+        "baking",
+        "all gates pass after the bake, and capacity for the next weight or wave is ready",
+    ),
+    Transition("baking", "scale", "starting", "all gates pass after the bake; the next weight or wave needs capacity"),
+    Transition("baking", "wait", "waiting-for-capacity", "as before, and there is no room for it"),
     Transition("baking", "promote", "idle", "all gates pass after the last bake, or a person promotes"),
     Transition("baking", "scale", "promoting", "a person promotes: the other steps are skipped"),
     Transition("baking", "pause", "paused", "a gate warns, no data in time, a metrics outage, a person"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gitops.rollout.case import Case, Underway, retire, settle, start
+from gitops.rollout.case import Underway, retire, settle, start
+from gitops.rollout.course import Case
 from gitops.rollout.events import Event
 from gitops.rollout.judgement import Judgement, sentences
 from gitops.rollout.verdicts import Result
@@ -29,14 +30,11 @@ def holding(case: Case) -> str:
         return _idle_words(case)
     if case.candidate.pause:
         return f"paused: {case.candidate.pause.reason}"
-    if case.seen.freeze:
-        return f"frozen: {case.seen.freeze}"
+    if case.frozen:
+        return f"frozen: {case.frozen}"
     if case.candidate.stage == "waiting-for-capacity":
-        return f"waits for room to carry {case.goal.load} %"
-    if case.candidate.stage == "baking":
-        return _baking_words(case)
-    ready = "unknown" if case.seen.ready is None else f"{case.seen.ready} %"
-    return f"waits for ready capacity: {ready} of {case.goal.load} %"
+        return f"waits for room to carry {case.ahead}"
+    return _baking_words(case) if case.candidate.stage == "baking" else _reaching_words(case)
 
 
 # --- Idle ----------------------------------------------------------------------------------------------------
@@ -44,11 +42,31 @@ def holding(case: Case) -> str:
 
 def _idle(case: Case) -> Event | None:
     target, state = case.seen.target, case.state
-    if any(one.version.digest != target.digest for one in state.rejected):
-        return settle(case, "clear", f"the spec names {target.version} now: rejections of others lapse")
-    if target == state.stable or state.rejection(target.digest) or case.seen.freeze or _approvals_missing(case):
-        return None
-    return start(case)
+    past = {one.version.digest for one in state.rejected} | {one.digest for one in state.approvals}
+    if past - {target.digest}:
+        return settle(case, "clear", f"the spec names {target.version} now: rejections and approvals of others lapse")
+    return None if target == state.stable or obstacle(case) else start(case)
+
+
+def obstacle(case: Case, *, asked: bool = False, hotfix: bool = False) -> str:
+    """Why the version that the spec names may not start now; empty when it may.
+
+    `asked`: a person promotes it. A hotfix goes past `entry` and a freeze, never past a rejection or an approval.
+    """
+    version, seen = case.seen.target.version, case.seen
+    if rejection := case.state.rejection(seen.target.digest):
+        return f"{version} is rejected: {rejection.reason}"
+    if seen.entry and not hotfix:
+        return f"{version} waits: {seen.entry}"
+    if seen.freeze and not hotfix:
+        return f"{version} waits: frozen, {seen.freeze}"
+    given = sorted(_approved_by(case))
+    if len(given) < case.policy.approvals:
+        named = f" ({', '.join(given)})" if given else ""
+        return f"{version} waits for approval: {len(given)} of {case.policy.approvals}{named}"
+    if seen.manual and case.policy.approvals < 1 and not asked:
+        return f"{version} waits for a person to promote it"
+    return ""
 
 
 def _approved_by(case: Case) -> set[str]:
@@ -56,21 +74,8 @@ def _approved_by(case: Case) -> set[str]:
     return {one.by for one in case.state.approvals if one.digest == digest} | set(case.seen.approvals)
 
 
-def _approvals_missing(case: Case) -> bool:
-    return len(_approved_by(case)) < case.policy.approvals
-
-
 def _idle_words(case: Case) -> str:
-    version = case.seen.target.version
-    if case.seen.target == case.state.stable:
-        return f"{version} has all traffic"
-    if rejection := case.state.rejection(case.seen.target.digest):
-        return f"{version} is rejected: {rejection.reason}"
-    if case.seen.freeze:
-        return f"{version} waits: frozen, {case.seen.freeze}"
-    given = sorted(_approved_by(case))
-    named = f" ({', '.join(given)})" if given else ""
-    return f"{version} waits for approval: {len(given)} of {case.policy.approvals}{named}"
+    return f"{case.seen.target.version} has all traffic" if case.seen.target == case.state.stable else obstacle(case)
 
 
 # --- Capacity ------------------------------------------------------------------------------------------------
@@ -78,28 +83,38 @@ def _idle_words(case: Case) -> str:
 
 def _waiting(case: Underway) -> Event | None:
     if case.seen.room:
-        return None if case.seen.freeze else case.scale()
+        return None if case.frozen else case.scale()
     # A version whose requests are over is the cheapest room there is, even if it was to stay warm.
     spare = [one for one in case.state.kept if case.seen.now >= one.drained]
     if spare:
         return retire(case, spare[0], f"{spare[0].version.version} makes room for {case.candidate.version.version}")
     if case.elapsed(case.candidate.entered) >= case.policy.capacity_timeout:
-        return case.roll_back(f"no room to carry {case.goal.load} % within {case.policy.capacity_timeout} s")
+        return case.roll_back(f"no room to carry {case.ahead} within {case.policy.capacity_timeout} s")
     return None
 
 
 def _reach(case: Underway) -> Event | None:
     """Take the next weight as soon as ready capacity covers it."""
-    if case.ready < case.goal.load:
+    if short := case.shortages(case.wanted):
         if case.elapsed(case.candidate.entered) >= case.policy.ready_timeout:
-            return case.roll_back(f"not ready to carry {case.goal.load} % within {case.policy.ready_timeout} s")
+            wanted = f"{short[0].wanted} %{case.place(short[0].wave)}"
+            return case.roll_back(f"not ready to carry {wanted} within {case.policy.ready_timeout} s")
         return None
     judged = case.candidate.stage == "promoting" or _excused(case, case.judgement).passes
-    return _forward(case) if judged and not case.seen.freeze else None
+    return _forward(case) if judged and not case.frozen else None
 
 
 def _forward(case: Underway) -> Event:
     return case.promote() if case.goal.last else case.advance()
+
+
+def _reaching_words(case: Underway) -> str:
+    short = case.shortages(case.wanted)
+    if not short:
+        return f"is ready to carry {case.ahead}, and waits: {_missing_words(case)}"
+    wave, ready, wanted = short[0]
+    known = "unknown" if ready is None else f"{ready} %"
+    return f"waits for ready capacity{case.place(wave)}: {known} of {wanted} %"
 
 
 # --- Gates ---------------------------------------------------------------------------------------------------
@@ -118,11 +133,12 @@ def _baking(case: Underway) -> Event | None:
     judgement = case.judgement
     if overdue := _undecided(case, judgement):
         return overdue
-    if case.seen.freeze or case.seen.now < _baked(case) or not _excused(case, judgement).passes:
+    if case.frozen or case.seen.now < _baked(case) or not _excused(case, judgement).passes:
         return None
-    if case.seen.ready is None:
+    short = case.shortages(case.wanted)
+    if any(one.ready is None for one in short):
         return None
-    if case.ready >= case.goal.load:
+    if not short:
         return _forward(case)
     return case.scale() if case.seen.room else case.wait()
 
@@ -164,12 +180,16 @@ def _excused(case: Underway, judgement: Judgement) -> Judgement:
 
 
 def _baking_words(case: Underway) -> str:
-    load, left = case.candidate.load, _baked(case) - case.seen.now
+    load = f"{case.candidate.load} %{case.place(case.wave)}"
+    left = _baked(case) - case.seen.now
     if left > 0:
-        return f"watches {load} % for {left} s more"
-    judgement = case.judgement
-    undecided = (*judgement.missing, *judgement.few)
-    return f"waits at {load} %: {sentences(undecided)}" if undecided else f"waits at {load} % to know ready capacity"
+        return f"watches {load} for {left} s more"
+    undecided = _missing_words(case)
+    return f"waits at {load}: {undecided}" if undecided else f"waits at {load} to know ready capacity"
+
+
+def _missing_words(case: Underway) -> str:
+    return sentences((*case.judgement.missing, *case.judgement.few))
 
 
 # --- Paused --------------------------------------------------------------------------------------------------
@@ -188,6 +208,6 @@ def _paused(case: Underway) -> Event | None:
 
 def _calm(case: Underway) -> bool:
     """Whether what stopped it is over, for at least a warm-up's time so that a flutter is not a commit a look."""
-    if case.elapsed(case.candidate.entered) < case.policy.warm_up or case.ready < case.candidate.load:
+    if case.elapsed(case.candidate.entered) < case.policy.warm_up or case.shortages(case.loads):
         return False
     return case.candidate.stage == "promoting" or case.judgement.passes

@@ -30,11 +30,14 @@ def trailers_of(event: Event) -> tuple[tuple[str, str], ...]:
         ("Version", event.version.version),
         ("Digest", event.version.digest),
         ("Previous-Version", event.previous),
+        ("Wave", f"{event.wave + 1}/{event.waves}" if event.waves > 1 else ""),
         ("Step", f"{event.step}/{event.steps}" if event.steps else str(event.step or "")),
         ("Weight", str(event.weight)),
         *((key, str(number or "")) for key, number in numbers),
+        ("Scale-By-Wave", " ".join(map(str, event.scales))),
         ("Phase", event.stage or ""),
         ("Decision", event.kind),
+        ("Hotfix", "yes" if event.hotfix else ""),
         ("Cause", event.cause if event.kind == "pause" else ""),
         ("By", event.by),
         ("Reason", event.reason),
@@ -77,9 +80,12 @@ def replay(history: Iterable[Trailers], state: RolloutState | None = None) -> Ro
 
 def _event(said: dict[str, str], kind: str, tolerates: tuple[str, ...]) -> Event:
     step, _, steps = said.get("Step", "0").partition("/")
+    wave, _, waves = said.get("Wave", "1/1").partition("/")
     stage, cause = said.get("Phase"), said.get("Cause", "person")
     if (stage is None) == (kind in _STAGED) or (stage and stage not in _STAGES) or cause not in _CAUSES:
         raise ValueError("Phase or Cause")
+    if not 1 <= int(wave) <= int(waves):
+        raise ValueError("Wave")
     return Event(
         kind=cast(Kind, kind),
         at=_seconds(said["Time"]),
@@ -91,6 +97,10 @@ def _event(said: dict[str, str], kind: str, tolerates: tuple[str, ...]) -> Event
         weight=int(said.get("Weight", "0")),
         mirror=int(said.get("Mirror", "0")),
         scale=int(said.get("Scale", "0")),
+        scales=tuple(int(one) for one in said.get("Scale-By-Wave", "").split()),
+        wave=int(wave) - 1,
+        waves=int(waves),
+        hotfix="Hotfix" in said,
         cause=cast(PauseCause, cause),
         by=one_line(said.get("By", "")),
         reason=one_line(said.get("Reason", "")),

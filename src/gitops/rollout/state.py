@@ -39,8 +39,9 @@ class Pause:
 class Candidate:
     """A version on its way.
 
-    `weight` is its percentage of traffic, `mirror` its percentage of mirrored requests, `scale` the percentage of
-    traffic that it is rendered to carry, never below `weight`. `step` counts weights set so far.
+    `weight` is its percentage of traffic and `mirror` its percentage of mirrored requests, both in the clusters of
+    `wave`; `step` counts the weights set there so far. It has all traffic in earlier waves and none in later ones.
+    `scale` is the largest percentage of traffic that it is rendered to carry in any cluster, never below `weight`.
     `started` is the begin of the rollout, `since` of the present weight, `entered` of the present phase.
     """
 
@@ -53,13 +54,18 @@ class Candidate:
     step: int = 0
     weight: int = 0
     mirror: int = 0
+    wave: int = 0
+    scales: tuple[int, ...] = ()
+    """What it is rendered to carry in each wave, when there are several; otherwise `scale` holds everywhere."""
+    hotfix: bool = False
+    """It goes on through a freeze."""
     pause: Pause | None = None
     tolerated: tuple[str, ...] = ()
     """Gates whose warnings a person accepted at the present weight."""
 
     @property
     def load(self) -> int:
-        """Percentage of requests that reach it, answered or mirrored."""
+        """Percentage of requests that reach it in its present wave, answered or mirrored."""
         return max(self.weight, self.mirror)
 
 
@@ -72,6 +78,14 @@ class Kept:
     until: int
     previous: bool = False
     """It was stable, so that a rollback without a version goes to it."""
+    scale: int = 100
+    """Percentage of traffic that it is rendered to carry; `scales` says it for each wave where they differ."""
+    scales: tuple[int, ...] = ()
+
+    @property
+    def full(self) -> bool:
+        """Whether it has pods for all traffic everywhere. One that was rolled back at 10 % has them for 10 %."""
+        return min((self.scale, *self.scales)) >= 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +123,28 @@ class RolloutState:
 
     @property
     def traffic(self) -> Traffic:
-        """Who gets which percentage of traffic; before the first deployment is ready nobody gets any."""
-        weight, mirror = (self.candidate.weight, self.candidate.mirror) if self.candidate else (0, 0)
-        return Traffic(100 - weight if self.stable else 0, weight, mirror)
+        """Who gets which percentage in the clusters of the present wave."""
+        return self.weights(self.candidate.wave + 1 if self.candidate else 1)[-1]
+
+    def weights(self, waves: int) -> tuple[Traffic, ...]:
+        """Who gets which percentage in the clusters of each wave, in order; the one place that says it.
+
+        Before the first deployment is ready nobody gets any. A candidate beyond the last wave, since an edit took
+        waves away, counts as being in the last one.
+        """
+        one, untouched = self.candidate, Traffic(100 if self.stable else 0, 0, 0)
+        if one is None:
+            return (untouched,) * waves
+        present = Traffic(100 - one.weight if self.stable else 0, one.weight, one.mirror)
+        done = min(one.wave, waves - 1)
+        return (*(Traffic(0, 100, 0),) * done, present, *(untouched,) * (waves - done - 1))
+
+    def scales(self, waves: int) -> tuple[int, ...]:
+        """Percentage of traffic that the candidate is rendered to carry in the clusters of each wave."""
+        one = self.candidate
+        if one is None or not one.scales:
+            return (one.scale if one else 0,) * waves
+        return (*one.scales, *(0,) * waves)[:waves]
 
     def rejection(self, digest: str) -> Rejection | None:
         """Why this digest is rejected, or None."""
