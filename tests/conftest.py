@@ -1,5 +1,12 @@
 """Fixtures for all tests."""
 
-from tests.support.fixtures import control_plane, control_plane_binaries, fault_proxy, namespace
+from tests.support.fixtures import (
+    control_plane,
+    control_plane_binaries,
+    fault_proxy,
+    model_servers,
+    namespace,
+    prometheus,
+)
 
-__all__ = ["control_plane", "control_plane_binaries", "fault_proxy", "namespace"]
+__all__ = ["control_plane", "control_plane_binaries", "fault_proxy", "model_servers", "namespace", "prometheus"]

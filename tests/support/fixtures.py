@@ -9,9 +9,11 @@ import pytest
 
 from tests.support.binaries import Binaries, Unavailable, binaries
 from tests.support.controlplane import ControlPlane, Node
+from tests.support.exporters import ModelServers
 from tests.support.faultproxy import FaultProxy
+from tests.support.prometheus import Prometheus, prometheus_binary
 
-__all__ = ["control_plane", "control_plane_binaries", "fault_proxy", "namespace"]
+__all__ = ["control_plane", "control_plane_binaries", "fault_proxy", "model_servers", "namespace", "prometheus"]
 
 NODES = (Node("gpu-0"), Node("gpu-1"), Node("cpu-0", gpus=0))
 
@@ -57,3 +59,23 @@ def fault_proxy(control_plane: ControlPlane) -> Iterator[FaultProxy]:
     """A proxy to the control plane that fails on demand."""
     with FaultProxy.start(control_plane) as proxy:
         yield proxy
+
+
+@pytest.fixture(scope="session")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """A real Prometheus that scrapes twice a second, nothing at first: `reload` it with your own targets."""
+    try:
+        prometheus_binary()
+    except Unavailable as missing:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(missing))
+    with Prometheus.start(tmp_path_factory.mktemp("prometheus"), interval=0.5) as server:
+        yield server
+
+
+@pytest.fixture
+def model_servers() -> Iterator[ModelServers]:
+    """Model servers that only have metrics, none at first."""
+    with ModelServers.start() as servers:
+        yield servers
