@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from gitops.errors import GitopsError
 from gitops.values import Commit, UnitKey
 
 _MODIFIED = " (modified)"
+_DIGEST = "sha256:"
+_UNITS = ("Release", "Removed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +19,7 @@ class HistoryEntry:
     """One thing that one commit did to one unit.
 
     `environment` and `model` are empty for a commit that is about no unit: infrastructure, or a commit by hand;
-    the latter has no `decision` either. `time` is RFC 3339, `author` is `Name <email>`.
+    the latter has no `decision` either. `time` is the commit's, RFC 3339; `author` is `Name <email>`.
     """
 
     time: str
@@ -32,6 +35,23 @@ class HistoryEntry:
     subject: str
     spec_modified: bool = False
     weight: str = ""
+    """Percent of requests that `version` answers afterwards; `mirror` of those mirrored to it."""
+    mirror: str = ""
+    step: str = ""
+    """`2/4`, in the wave `wave` (`1/3`; empty when all clusters go together)."""
+    wave: str = ""
+    decided: str = ""
+    """When it was decided, RFC 3339: by the clock of the world, which an embedded one lets run ahead."""
+    reason: str = ""
+    by: str = ""
+    """The person who decided it; empty when the policy did."""
+    said: tuple[str, ...] = ()
+    """The lines of the message, if it is about this unit alone: what gates said, and what was ready."""
+
+    @property
+    def moment(self) -> str:
+        """When it was decided, as far as that is known."""
+        return self.decided or self.time
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +99,7 @@ def spec_commit(commit: Commit) -> str:
 
 def _expanded(commit: Commit) -> Iterator[HistoryEntry]:
     last: Mapping[str, str] = dict(commit.trailers)
-    units = [(key, value) for key, value in commit.trailers if key in ("Release", "Removed")]
+    units = [(key, value) for key, value in commit.trailers if key in _UNITS]
     for key, value in units:
         yield _unit_entry(commit, last, key, value, alone=len(units) == 1)
     if not units:
@@ -87,7 +107,8 @@ def _expanded(commit: Commit) -> Iterator[HistoryEntry]:
 
 
 def _unit_entry(commit: Commit, last: Mapping[str, str], key: str, value: str, *, alone: bool) -> HistoryEntry:
-    name, version, previous = (*value.split(" "), "", "")[:3]
+    words = [word for word in value.split(" ") if not word.startswith(_DIGEST)]
+    name, version, previous = (*words, "", "")[:3]
     environment, _, model = name.partition("/")
     unit = UnitKey(environment, model)
     if alone:
@@ -106,6 +127,8 @@ def _entry(
     decision: str = "",
 ) -> HistoryEntry:
     spec = last.get("Spec-Commit", "")
+    # Of a commit of many units only its trailers say what became of each.
+    several = sum(key in _UNITS for key, _ in commit.trailers) > 1
     return HistoryEntry(
         time=commit.time,
         commit=commit.id,
@@ -120,4 +143,19 @@ def _entry(
         subject=commit.subject,
         spec_modified=spec.endswith(_MODIFIED),
         weight=last.get("Weight", ""),
+        mirror=last.get("Mirror", ""),
+        step=last.get("Step", ""),
+        wave=last.get("Wave", ""),
+        decided=_time(last.get("Time", "")),
+        reason=last.get("Reason", ""),
+        by=last.get("By", ""),
+        said=() if several else tuple(line.strip() for line in commit.body.splitlines() if line.strip()),
     )
+
+
+def _time(text: str) -> str:
+    """The text if it is a time with a zone: anybody can write a commit with our trailers."""
+    try:
+        return text if datetime.fromisoformat(text).tzinfo else ""
+    except ValueError:
+        return ""

@@ -1,7 +1,7 @@
 """What a rollout's commit says: in words first, then in trailers that Git and `rollout.history` read back.
 
-Trailers of every commit: `Rollout`, `Decision`, `Release: <environment>/<model> <version> [<previous>]` for each
-released unit, `Removed: <environment>/<model>` for each removed one, `Infrastructure: <cluster>` for each cluster
+Trailers of every commit: `Rollout`, `Decision`, `Release: <environment>/<model> <version> [<previous>] [<digest>]` for
+each released unit, `Removed: <environment>/<model>` for each removed one, `Infrastructure: <cluster>` for each cluster
 whose Terraform files changed, and `Spec-Commit`. A commit about one unit also has `Model`, `Environment`, `Version`,
 `Previous-Version` and `Weight`, for people and for `git log --grep`.
 """
@@ -21,11 +21,15 @@ _MODIFIED = " (modified)"
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """A unit that got a release. `previous` is empty for its first, and equals `version` when only the rest changed."""
+    """A unit that got a release. `previous` is empty for its first, and equals `version` when only the rest changed.
+
+    `digest` is the artifact's.
+    """
 
     unit: UnitKey
     version: str
     previous: str
+    digest: str = ""
 
     @property
     def decision(self) -> str:
@@ -40,8 +44,10 @@ def commit_message(
     rollout_id: str,
     source: SpecSource,
     notes: Sequence[str] = (),
+    time: str = "",
 ) -> str:
-    """The whole message, ending in a newline. `infrastructure` names clusters; `notes` are sentences for the reader.
+    """The whole message, ending in a newline. `infrastructure` names clusters; `notes` are sentences for the reader;
+    `time` is RFC 3339.
 
     Whatever the arguments contain, only the trailers written here are trailers: every text becomes one line, and
     the trailers are the last paragraph.
@@ -50,8 +56,8 @@ def commit_message(
     paragraphs = [
         _subject(released, removed, infrastructure),
         *body,
-        "\n".join(_sentence(note) for note in notes if _line(note)),
-        "\n".join(_trailers(released, removed, infrastructure, rollout_id, source)),
+        "\n".join(sentence(note) for note in notes if line_of(note)),
+        "\n".join(_trailers(released, removed, infrastructure, rollout_id, source, time)),
     ]
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph) + "\n"
 
@@ -62,16 +68,16 @@ def commit_message(
 def _subject(released: Sequence[Released], removed: Sequence[UnitKey], infrastructure: Sequence[str]) -> str:
     if len(released) == 1 and not removed:
         (one,) = released
-        what = f"{_word(one.version)} reconfigured" if one.decision == "update" else _word(one.version)
-        return f"release({_unit(one.unit)}): {what}"
+        what = f"{word(one.version)} reconfigured" if one.decision == "update" else word(one.version)
+        return f"release({unit_word(one.unit)}): {what}"
     if len(removed) == 1 and not released:
-        return f"release({_unit(removed[0])}): removed"
+        return f"release({unit_word(removed[0])}): removed"
     if released or removed:
         return _one_model(released, removed) or f"release: {_units_in_words(released, removed)}"
     if len(infrastructure) == 1:
-        return f"infrastructure({_word(infrastructure[0])}): update"
+        return f"infrastructure({word(infrastructure[0])}): update"
     if infrastructure:
-        named = f"infrastructure: {_listed([_word(name) for name in infrastructure])}"
+        named = f"infrastructure: {_listed([word(name) for name in infrastructure])}"
         return named if len(named) <= _SUBJECT_WIDTH else f"infrastructure: {len(infrastructure)} clusters"
     return "gitops: shared files"
 
@@ -79,13 +85,13 @@ def _subject(released: Sequence[Released], removed: Sequence[UnitKey], infrastru
 def _one_model(released: Sequence[Released], removed: Sequence[UnitKey]) -> str:
     """The subject when the same happened to one model in several environments; empty otherwise."""
     models = {unit.model for unit in (*(one.unit for one in released), *removed)}
-    happened = {"reconfigured" if one.decision == "update" else _word(one.version) for one in released}
+    happened = {"reconfigured" if one.decision == "update" else word(one.version) for one in released}
     happened |= {"removed" for _ in removed}
     if len(models) > 1 or len(happened) > 1:
         return ""
     environments = _environments(released, removed)
-    start = f"release({_word(*models)}): {happened.pop()} in "
-    named = start + _listed([_word(name) for name in environments])
+    start = f"release({word(*models)}): {happened.pop()} in "
+    named = start + _listed([word(name) for name in environments])
     return named if len(named) <= _SUBJECT_WIDTH else f"{start}{len(environments)} environments"
 
 
@@ -97,7 +103,7 @@ def _units_in_words(released: Sequence[Released], removed: Sequence[UnitKey]) ->
         counts.append(f"{len(removed)} removed")
     environments = dict.fromkeys(unit.environment for unit in (*(one.unit for one in released), *removed))
     counted = ", ".join(counts)
-    named = f"{counted} in {_listed([_word(name) for name in environments])}"
+    named = f"{counted} in {_listed([word(name) for name in environments])}"
     fits = len("release: ") + len(named) <= _SUBJECT_WIDTH
     return named if fits else f"{counted} in {len(environments)} environments"
 
@@ -111,12 +117,12 @@ def _body(released: Sequence[Released], removed: Sequence[UnitKey], infrastructu
     else:
         paragraphs = [_section(environment, released, removed) for environment in _environments(released, removed)]
     if infrastructure and (released or removed or len(infrastructure) > 1):
-        paragraphs.append(f"Infrastructure: {', '.join(_word(name) for name in infrastructure)}.")
+        paragraphs.append(f"Infrastructure: {', '.join(word(name) for name in infrastructure)}.")
     return paragraphs
 
 
 def _what_happened(one: Released) -> str:
-    version, previous = _word(one.version), _word(one.previous)
+    version, previous = word(one.version), word(one.previous)
     if not previous:
         return f"First release: {version}, at once."
     if version == previous:
@@ -129,17 +135,17 @@ def _environments(released: Sequence[Released], removed: Sequence[UnitKey]) -> l
 
 
 def _section(environment: str, released: Sequence[Released], removed: Sequence[UnitKey]) -> str:
-    lines = [_word(environment)]
+    lines = [word(environment)]
     mine = [one for one in released if one.unit.environment == environment]
     gone = [unit.model for unit in removed if unit.environment == environment]
-    width = max(len(_word(model)) for model in [*(one.unit.model for one in mine), *gone])
-    lines += [f"  {_word(one.unit.model):{width}}  {_in_short(one)}" for one in mine]
-    lines += [f"  {_word(model):{width}}  removed" for model in gone]
+    width = max(len(word(model)) for model in [*(one.unit.model for one in mine), *gone])
+    lines += [f"  {word(one.unit.model):{width}}  {_in_short(one)}" for one in mine]
+    lines += [f"  {word(model):{width}}  removed" for model in gone]
     return "\n".join(lines)
 
 
 def _in_short(one: Released) -> str:
-    version, previous = _word(one.version), _word(one.previous)
+    version, previous = word(one.version), word(one.previous)
     if not previous:
         return f"{version} (first release)"
     if version == previous:
@@ -156,30 +162,38 @@ def _trailers(
     infrastructure: Sequence[str],
     rollout_id: str,
     source: SpecSource,
+    time: str,
 ) -> Iterable[str]:
-    yield f"Rollout: {_word(rollout_id)}"
+    yield f"Rollout: {word(rollout_id)}"
     if len(released) + len(removed) == 1:
         yield from _unit_trailers(released, removed)
     yield f"Decision: {_decision(released, removed)}"
     for one in released:
-        previous = f" {_word(one.previous)}" if one.previous else ""
-        yield f"Release: {_unit(one.unit)} {_word(one.version)}{previous}"
+        rest = "".join(f" {word(text)}" for text in (one.previous, one.digest) if text)
+        yield f"Release: {unit_word(one.unit)} {word(one.version)}{rest}"
     for unit in removed:
-        yield f"Removed: {_unit(unit)}"
+        yield f"Removed: {unit_word(unit)}"
     for cluster in infrastructure:
-        yield f"Infrastructure: {_word(cluster)}"
+        yield f"Infrastructure: {word(cluster)}"
+    if time:
+        yield f"Time: {word(time)}"
+    yield from source_trailer(source)
+
+
+def source_trailer(source: SpecSource) -> Iterable[str]:
+    """`Spec-Commit`, when the spec is kept in Git."""
     if source.commit:
-        yield f"Spec-Commit: {_word(source.commit)}{_MODIFIED if source.modified else ''}"
+        yield f"Spec-Commit: {word(source.commit)}{_MODIFIED if source.modified else ''}"
 
 
 def _unit_trailers(released: Sequence[Released], removed: Sequence[UnitKey]) -> Iterable[str]:
     unit = released[0].unit if released else removed[0]
-    yield f"Model: {_word(unit.model)}"
-    yield f"Environment: {_word(unit.environment)}"
+    yield f"Model: {word(unit.model)}"
+    yield f"Environment: {word(unit.environment)}"
     for one in released:
-        yield f"Version: {_word(one.version)}"
+        yield f"Version: {word(one.version)}"
         if one.previous:
-            yield f"Previous-Version: {_word(one.previous)}"
+            yield f"Previous-Version: {word(one.previous)}"
         yield "Weight: 100"
 
 
@@ -192,22 +206,26 @@ def _decision(released: Sequence[Released], removed: Sequence[UnitKey]) -> str:
 # --- Words ---------------------------------------------------------------------------------------------------
 
 
-def _line(text: str) -> str:
+def line_of(text: str) -> str:
+    """The text on one line, without control characters."""
     return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", " ", text).split())
 
 
-def _word(text: str) -> str:
-    return _line(text).replace(" ", "-")
+def word(text: str) -> str:
+    """The text without spaces, as a trailer's word."""
+    return line_of(text).replace(" ", "-")
 
 
-def _sentence(note: str) -> str:
-    line = _line(note)
+def sentence(note: str) -> str:
+    """A line of the body that Git takes for nothing else."""
+    line = line_of(note)
     # Git would take such a line for a comment, or for the start of a patch that ends the message.
     return f" {line}" if line.startswith(("---", "#")) else line
 
 
-def _unit(unit: UnitKey) -> str:
-    return f"{_word(unit.environment)}/{_word(unit.model)}"
+def unit_word(unit: UnitKey) -> str:
+    """`environment/model`."""
+    return f"{word(unit.environment)}/{word(unit.model)}"
 
 
 def _counted(count: int, noun: str) -> str:

@@ -1,16 +1,18 @@
-"""The release record: which version of a model an environment runs, kept in Git beside the rendered files."""
+"""The release record: where a model stands in an environment, kept in Git beside the rendered files."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
 import orjson
 
 from gitops.errors import GitopsError
+from gitops.rollout.state import Approval, Candidate, Kept, ModelVersion, Pause, Rejection, RolloutState
 from gitops.values import UnitKey
 
 API_VERSION = "gitops/v1"
@@ -61,7 +63,11 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The state of one unit. Later rollout phases add `candidate`; here every release is stable at once."""
+    """Where one unit stands: the version that is stable, and the rollout under way beside it.
+
+    `models` holds every version that runs as it was released (`spec.frozen`), so that it can be rendered again
+    after the spec has moved on. `rollout_id` names the last rollout.
+    """
 
     unit: UnitKey
     stable: ReleasedVersion
@@ -69,6 +75,23 @@ class Release:
     source: SpecSource = SpecSource()
     previous: str = ""
     """The version that was stable before, for the reader."""
+    candidate: Candidate | None = None
+    kept: tuple[Kept, ...] = ()
+    rejected: tuple[Rejection, ...] = ()
+    approvals: tuple[Approval, ...] = ()
+    rollout_id: str = ""
+    models: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def state(self) -> RolloutState:
+        """What the state machine goes on from."""
+        stable = ModelVersion(self.stable.version, self.stable.digest)
+        return RolloutState(stable, self.candidate, self.kept, self.rejected, self.approvals)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing but the stable version is there."""
+        return not (self.candidate or self.kept or self.rejected or self.approvals)
 
 
 def dump_release(release: Release) -> bytes:
@@ -89,6 +112,8 @@ def dump_release(release: Release) -> bytes:
         lines.append(f"  gpu: {{type: {_text(stable.gpu_type)}, count: {stable.gpus}}}")
     if release.previous:
         lines.append(f"previous: {_text(release.previous)}")
+    if release.rollout_id or not release.settled:
+        lines += ["rollout:", *(f"  {line}" for line in _rollout_lines(release))]
     if release.source.commit:
         lines += ["spec:", f"  commit: {_text(release.source.commit)}"]
         if release.source.modified:
@@ -97,12 +122,130 @@ def dump_release(release: Release) -> bytes:
     if release.rendered.trees:
         lines.append("  trees:")
         lines += [f"    {cluster}: {_text(tree)}" for cluster, tree in sorted(release.rendered.trees.items())]
+    if release.models:
+        # Each on one line: they are for rendering again; a reader finds the same in the spec's history.
+        lines.append("models:")
+        lines += [f"  {_text(version)}: {model}" for version, model in release.models.items()]
     return (_HEADER + "\n".join(lines) + "\n").encode()
 
 
 def parse_release(data: bytes, path: str) -> Release:
     """Read a record back. Raises GitopsError with `path` when it is not one (somebody edited it)."""
-    return _as_written(data) or _as_yaml(data, path)
+    try:
+        return _as_written(data) or _as_yaml(data)
+    except (UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise GitopsError(
+            "this is no release record that gitops wrote",
+            where=path,
+            hint="restore it from the repository's history (git log -p -- " + path + ")",
+        ) from error
+
+
+# --- The rollout's part --------------------------------------------------------------------------------------
+
+
+def _rollout_lines(release: Release) -> Iterator[str]:
+    yield f"id: {_text(release.rollout_id)}"
+    if release.candidate:
+        yield "candidate:"
+        yield from (f"  {key}: {_json(value)}" for key, value in _candidate_data(release.candidate).items())
+    lists: tuple[tuple[str, list[dict[str, Any]]], ...] = (
+        ("kept", [_kept_data(one) for one in release.kept]),
+        ("rejected", [_rejection_data(one) for one in release.rejected]),
+        ("approvals", [{"digest": one.digest, "by": one.by} for one in release.approvals]),
+    )
+    for name, items in lists:
+        if items:
+            yield f"{name}:"
+            yield from (f"- {_json(item)}" for item in items)
+
+
+def _candidate_data(one: Candidate) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "version": one.version.version,
+        "digest": one.version.digest,
+        "stage": one.stage,
+        "step": one.step,
+        "weight": one.weight,
+        "mirror": one.mirror,
+        "scale": one.scale,
+        "started": time_of(one.started),
+        "since": time_of(one.since),
+        "entered": time_of(one.entered),
+    }
+    if one.wave:
+        data["wave"] = one.wave
+    if one.scales:
+        data["scales"] = list(one.scales)
+    if one.hotfix:
+        data["hotfix"] = True
+    if one.pause:
+        data["pause"] = {"cause": one.pause.cause, "reason": one.pause.reason, "by": one.pause.by}
+    if one.tolerated:
+        data["tolerated"] = list(one.tolerated)
+    return data
+
+
+def _candidate(data: Mapping[str, Any]) -> Candidate:
+    pause = data.get("pause")
+    return Candidate(
+        version=ModelVersion(data["version"], data["digest"]),
+        stage=data["stage"],
+        scale=int(data["scale"]),
+        started=seconds_of(data["started"]),
+        since=seconds_of(data["since"]),
+        entered=seconds_of(data["entered"]),
+        step=int(data["step"]),
+        weight=int(data["weight"]),
+        mirror=int(data["mirror"]),
+        wave=int(data.get("wave", 0)),
+        scales=tuple(map(int, data.get("scales", ()))),
+        hotfix=bool(data.get("hotfix", False)),
+        pause=Pause(pause["cause"], pause["reason"], pause["by"]) if pause else None,
+        tolerated=tuple(data.get("tolerated", ())),
+    )
+
+
+def _kept_data(one: Kept) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "version": one.version.version,
+        "digest": one.version.digest,
+        "drained": time_of(one.drained),
+        "until": time_of(one.until),
+        "scale": one.scale,
+        "previous": one.previous,
+    }
+    return {**data, "scales": list(one.scales)} if one.scales else data
+
+
+def _kept(data: Mapping[str, Any]) -> Kept:
+    version = ModelVersion(data["version"], data["digest"])
+    drained, until = seconds_of(data["drained"]), seconds_of(data["until"])
+    scales = tuple(map(int, data.get("scales", ())))
+    return Kept(version, drained, until, bool(data["previous"]), int(data["scale"]), scales)
+
+
+def _rejection_data(one: Rejection) -> dict[str, Any]:
+    version = {"version": one.version.version, "digest": one.version.digest}
+    return {**version, "reason": one.reason, "at": time_of(one.at)}
+
+
+def _rejection(data: Mapping[str, Any]) -> Rejection:
+    return Rejection(ModelVersion(data["version"], data["digest"]), data["reason"], seconds_of(data["at"]))
+
+
+def _rollout(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of Release that `_rollout_lines` wrote."""
+    return {
+        "rollout_id": raw.get("id", ""),
+        "candidate": _candidate(raw["candidate"]) if raw.get("candidate") else None,
+        "kept": tuple(map(_kept, raw.get("kept") or ())),
+        "rejected": tuple(map(_rejection, raw.get("rejected") or ())),
+        "approvals": tuple(Approval(one["digest"], one["by"]) for one in raw.get("approvals") or ()),
+    }
+
+
+# --- Reading -------------------------------------------------------------------------------------------------
 
 
 _TEXT = r'"([^"\\]*)"'  # as long as nothing in it is escaped
@@ -112,10 +255,13 @@ _AS_WRITTEN = re.compile(
     + rf"  version: {_TEXT}\n  digest: {_TEXT}\n  since: {_TEXT}\n  replicas: (\d+)\n"
     + rf"(?:  gpu: {{type: {_TEXT}, count: (\d+)}}\n)?"
     + rf"(?:previous: {_TEXT}\n)?"
+    + r"(rollout:\n(?:  .*\n)+)?"
     + rf"(?:spec:\n  commit: {_TEXT}\n(  modified: true\n)?)?"
     + rf"rendered:\n  inputs: {_TEXT}\n(?:  trees:\n((?:    [a-z0-9-]+: {_TEXT}\n)+))?"
+    + rf"(?:models:\n((?:  {_TEXT}: {{.*}}\n)+))?"
 )
 _TREE = re.compile(rf"    ([a-z0-9-]+): {_TEXT}\n")
+_MODEL = re.compile(rf"  {_TEXT}: ({{.*}})\n")
 
 
 def _as_written(data: bytes) -> Release | None:
@@ -123,56 +269,66 @@ def _as_written(data: bytes) -> Release | None:
     found = _AS_WRITTEN.fullmatch(data.decode(errors="replace"))
     if found is None:
         return None
-    environment, model, version, digest, since, replicas, gpu, gpus, previous, commit, modified, inputs, trees, _ = (
-        found.groups(default="")
-    )
+    (environment, model, version, digest, since, replicas, gpu, gpus, previous, rollout) = found.groups("")[:10]
+    commit, modified, inputs, trees, _, models, _ = found.groups("")[10:]
     return Release(
         unit=UnitKey(environment, model),
         stable=ReleasedVersion(version, digest, since, gpu, int(gpus or 0), int(replicas)),
-        rendered=Rendered(inputs, MappingProxyType(dict(_TREE.findall(trees)))),
+        rendered=Rendered(inputs, MappingProxyType(dict(_TREE.findall(trees)) if trees else {})),
         source=SpecSource(commit, bool(modified)),
         previous=previous,
+        models=MappingProxyType({found[1]: found[2] for found in _MODEL.finditer(models)}),
+        **(_rollout(_yaml(rollout)["rollout"]) if rollout else {}),
     )
 
 
-def _as_yaml(data: bytes, path: str) -> Release:
+def _as_yaml(data: bytes) -> Release:
+    raw: Any = _yaml(data.decode())
+    if raw["apiVersion"] != API_VERSION or raw["kind"] != "Release":
+        raise ValueError("apiVersion or kind")
+    stable, spec, rendered = raw["stable"], raw.get("spec") or {}, raw["rendered"]
+    gpu = stable.get("gpu") or {}
+    return Release(
+        unit=UnitKey(raw["environment"], raw["model"]),
+        stable=ReleasedVersion(
+            stable["version"],
+            stable["digest"],
+            stable["since"],
+            gpu.get("type", ""),
+            int(gpu.get("count", 0)),
+            int(stable["replicas"]),
+        ),
+        rendered=Rendered(rendered["inputs"], MappingProxyType(dict(rendered.get("trees") or {}))),
+        source=SpecSource(spec.get("commit", ""), bool(spec.get("modified", False))),
+        previous=raw.get("previous", ""),
+        models=MappingProxyType({version: _json(model) for version, model in (raw.get("models") or {}).items()}),
+        **_rollout(raw.get("rollout") or {}),
+    )
+
+
+def _yaml(text: str) -> Any:
     import yaml_rs
 
     try:
-        raw: Any = yaml_rs.loads(data.decode(), parse_datetime=False)
-        if raw["apiVersion"] != API_VERSION or raw["kind"] != "Release":
-            raise ValueError("apiVersion or kind")
-        stable, spec, rendered = raw["stable"], raw.get("spec") or {}, raw["rendered"]
-        gpu = stable.get("gpu") or {}
-        return Release(
-            unit=UnitKey(raw["environment"], raw["model"]),
-            stable=ReleasedVersion(
-                stable["version"],
-                stable["digest"],
-                stable["since"],
-                gpu.get("type", ""),
-                int(gpu.get("count", 0)),
-                int(stable["replicas"]),
-            ),
-            rendered=Rendered(rendered["inputs"], MappingProxyType(dict(rendered.get("trees") or {}))),
-            source=SpecSource(spec.get("commit", ""), bool(spec.get("modified", False))),
-            previous=raw.get("previous", ""),
-        )
-    except (
-        yaml_rs.YAMLDecodeError,
-        UnicodeDecodeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-    ) as error:
-        raise GitopsError(
-            "this is no release record that gitops wrote",
-            where=path,
-            hint="restore it from the repository's history (git log -p -- " + path + ")",
-        ) from error
+        return yaml_rs.loads(text, parse_datetime=False)
+    except yaml_rs.YAMLDecodeError as error:
+        raise ValueError(str(error)) from error
+
+
+def _json(value: Any) -> str:
+    # JSON is YAML; a JSON string is a YAML string whatever it looks like.
+    return orjson.dumps(value).decode()
 
 
 def _text(value: str) -> str:
-    # JSON strings are YAML strings, whatever the value looks like.
-    return orjson.dumps(value).decode()
+    return _json(value)
+
+
+def time_of(at: int) -> str:
+    """Seconds of the epoch as RFC 3339 in UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def seconds_of(time: str) -> int:
+    """The reverse of `time_of`."""
+    return int(datetime.fromisoformat(time).timestamp())
