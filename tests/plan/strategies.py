@@ -13,7 +13,9 @@ from gitops.plan.model import (
     FileChange,
     LeftAlone,
     ObjectChange,
+    Outlook,
     Plan,
+    PlannedStep,
     PoolUse,
     Refusal,
     ReleaseChange,
@@ -56,9 +58,11 @@ bases = st.builds(
     spec_commit=text,
     spec_modified=st.booleans(),
 )
-releases = st.builds(ReleaseChange, units, actions, text, text, text)
-files = st.builds(
-    FileChange, unit_texts, actions, text, st.none() | st.binary(max_size=20) | text.map(str.encode), text
+releases = st.builds(ReleaseChange, units, actions, text, text, text, st.sampled_from(["", "start", "roll-back"]))
+contents = st.none() | st.binary(max_size=20) | text.map(str.encode)
+files = st.builds(FileChange, unit_texts, actions, text, contents, text)
+steps = st.builds(
+    PlannedStep, unit_texts, text, st.dictionaries(text, contents, max_size=3).map(MappingProxyType), st.booleans()
 )
 fields = st.builds(FieldChange, text, json, json, st.just("") | text)
 objects = st.builds(
@@ -92,6 +96,9 @@ plans = st.builds(
     infrastructure=many(clusters, 2),
     capacity=many(pools, 3),
     left_alone=many(st.builds(LeftAlone, text, text), 3),
+    waiting=many(st.builds(LeftAlone, unit_texts, text), 3),
+    steps=many(steps, 3),
+    outlook=many(st.builds(Outlook, unit_texts, many(text, 3)), 3),
     warnings=many(text, 3),
     refusals=many(st.builds(Refusal, text, text, st.just("") | text), 3),
     message=text,

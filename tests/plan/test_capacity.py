@@ -1,86 +1,216 @@
-"""GPUs and money before, after, and at the peak of a plan."""
+"""GPUs and money before, after, and at the peak of a plan; and rollouts that would find no room."""
 
-from types import MappingProxyType
+from __future__ import annotations
 
-import pytest
+from collections.abc import Collection
+from typing import Any
 
-from gitops.plan.capacity import pool_use, stalls
+from gitops.plan.capacity import Loads, loads, pool_use, stalls
 from gitops.plan.model import PoolUse
+from gitops.plan.rehearsal import rehearse
+from gitops.plan.rollouts import courses
+from gitops.plan.room import Pools
 from gitops.plan.stored import Stored
-from gitops.rollout.release import Release, ReleasedVersion, Rendered
-from gitops.spec.load import load_spec
-from gitops.spec.resolved import SourceFile, Spec
-from gitops.values import UnitKey
+from gitops.rollout.observation import Command
+from gitops.spec.resolved import Spec
+from tests.plan.repository import CHAT, Tree, write_spec
 
-CHAT = UnitKey("dev", "chat")
-
-
-def spec(version: str = "2.0.0", minimum: int = 2, limit: int = 3, price: str = "10") -> Spec:
-    pipeline = f"""\
-apiVersion: gitops/v1
-name: acme
-promotion: [dev]
-models:
-  chat:
-    version: {version}
-    artifact: {{uri: s3://acme/chat, digest: "sha256:{"a" * 64}", format: safetensors}}
-    serve:
-      runtime: vllm
-      gpu: {{type: H100, count: 4}}
-      parallelism: {{tensor: 4}}
-      replicas: {{min: {minimum}, max: {minimum}}}
-    rollout: quick
-rollouts:
-  quick: {{strategy: rolling}}
-"""
-    pool = f"gpu: {{type: H100, count: 8}}, max: {limit}" + (f", hourlyPrice: {price}" if price else "")
-    environment = (
-        f"apiVersion: gitops/v1\nclusters: {{local: {{provider: embedded, nodePools: {{h100: {{{pool}}}}}}}}}\n"
-    )
-    return load_spec(
-        SourceFile("pipeline.yaml", pipeline.encode()), [SourceFile("environments/dev.yaml", environment.encode())]
-    )
+CAREFUL: dict[str, Any] = {
+    "strategy": "canary",
+    "steps": [{"weight": 10, "bake": "10m"}, {"weight": 50, "bake": "10m"}, {"weight": 100}],
+    "capacityTimeout": "90m",
+}
+WHOLE = {"strategy": "blue-green", "bake": "10m"}
 
 
-def stored(version: str, replicas: int) -> Stored:
-    released = ReleasedVersion(version, f"sha256:{'a' * 64}", "2026-01-01T00:00:00Z", "H100", 4, replicas)
-    release = Release(CHAT, released, Rendered("sha256:0", MappingProxyType({"local": "0" * 40})))
-    return Stored("0" * 40, MappingProxyType({CHAT: release}))
+def spec(
+    *versions: str, rollout: dict[str, Any] | None = None, replicas: int = 2, nodes: int = 3, price: float | None = 10
+) -> Spec:
+    """chat, and with a second version rank, in that order; 4 GPUs for each replica, 8 in a node."""
+    pool = {"gpu": {"type": "H100", "count": 8}, "max": nodes} | ({"hourlyPrice": price} if price else {})
+    serve = {"gpu": {"type": "H100", "count": 4}, "replicas": {"min": replicas, "max": replicas}}
+    place = {"clusters": {"dev-cluster": {"provider": "embedded", "nodePools": {"h100": pool}}}}
+    letters = {"1.0.0": "a", "2.0.0": "b", "3.0.0": "c"}
+    models = {name: (version, letters[version]) for name, version in zip(("chat", "rank"), versions, strict=False)}
+    gateway = {"gateway": {"name": "models", "namespace": "gateway"}}
+    return write_spec(models, {"dev": place | gateway}, rollout=rollout or CAREFUL, serve=serve, routed=True)
 
 
-def use(wanted: Spec, present: Stored, *changing: UnitKey) -> PoolUse:
-    (found,) = pool_use(wanted, present, changing)
-    return found
+class Foreseen:
+    """What a plan of this spec would say of capacity."""
+
+    def __init__(self, wanted: Spec, tree: Tree | None = None, alone: Collection[str] = ()) -> None:
+        self.tree = tree or Tree()
+        self.stored: Stored = self.tree.stored()
+        self.pools = Pools(wanted)
+        found = courses(wanted, self.stored, self.tree.now)
+        self.ahead = {
+            unit: rehearse(self.pools, course, self.tree.now)
+            for unit, course in found.items()
+            if str(unit) not in alone
+        }
+        changing = {change.unit for change in self.tree.plan(wanted).releases if str(change.unit) not in alone}
+        self.loads: Loads = loads(wanted, self.stored, self.pools, self.ahead, changing, alone)
+
+    @property
+    def use(self) -> PoolUse:
+        (found,) = pool_use(self.stored, self.pools, self.loads)
+        return found
+
+    @property
+    def gpus(self) -> tuple[int, int, int]:
+        return self.use.before, self.use.after, self.use.peak
+
+    @property
+    def stalls(self) -> list[str]:
+        return list(stalls(self.pools, self.ahead, self.loads))
+
+
+def released(*versions: str, **said: Any) -> Tree:
+    tree = Tree()
+    tree.release_spec(spec(*versions, **said))
+    return tree
+
+
+# --- Before, after, peak -------------------------------------------------------------------------------------
 
 
 def test_a_first_release_starts_from_nothing() -> None:
-    found = use(spec(), Stored(None), CHAT)
-    assert (found.before, found.after, found.peak, found.capacity) == (0, 8, 8, 24)
-    assert (found.hourly_before, found.hourly_after, found.hourly_peak) == (0.0, 10.0, 10.0)
+    found = Foreseen(spec("1.0.0"))
+    assert found.gpus == (0, 8, 8)
+    assert found.use.capacity == 24
+    assert (found.use.hourly_before, found.use.hourly_after, found.use.hourly_peak) == (0.0, 10.0, 10.0)
 
 
 def test_a_new_version_runs_beside_the_old_one_at_the_peak() -> None:
-    found = use(spec(), stored("1.0.0", 2), CHAT)
-    assert (found.before, found.after, found.peak) == (8, 8, 16)
-    assert found.hourly_peak == 20.0
+    found = Foreseen(spec("2.0.0"), released("1.0.0"))
+    assert found.gpus == (8, 8, 16)
+    assert found.use.hourly_peak == 20.0
+
+
+def test_the_peak_is_that_of_the_largest_step() -> None:
+    half = {"strategy": "shadow", "steps": [{"weight": 10}]}
+    assert Foreseen(spec("2.0.0", rollout=half, replicas=2), released("1.0.0", rollout=half)).gpus == (8, 8, 16)
+    down = spec("2.0.0", replicas=1)
+    assert Foreseen(down, released("1.0.0")).gpus == (8, 4, 12)
+    up = spec("2.0.0", replicas=3)
+    assert Foreseen(up, released("1.0.0")).gpus == (8, 12, 20)
 
 
 def test_a_new_configuration_surges_by_one_replica() -> None:
-    found = use(spec(), stored("2.0.0", 2), CHAT)
-    assert (found.before, found.after, found.peak) == (8, 8, 12)
+    assert Foreseen(spec("1.0.0", replicas=3), released("1.0.0")).gpus == (8, 12, 16)
+    assert Foreseen(spec("1.0.0", replicas=1), released("1.0.0")).gpus == (8, 4, 8)
 
 
 def test_nothing_changing_has_no_peak() -> None:
-    found = use(spec(), stored("2.0.0", 2))
-    assert (found.before, found.after, found.peak) == (8, 8, 8)
+    assert Foreseen(spec("1.0.0"), released("1.0.0")).gpus == (8, 8, 8)
 
 
-@pytest.mark.parametrize(("limit", "sentences"), [(2, 0), (1, 1)])
-def test_a_peak_over_the_limit_would_stall(limit: int, sentences: int) -> None:
-    found = use(spec(limit=limit), stored("1.0.0", 2), CHAT)
-    assert len(list(stalls([found]))) == sentences
+def test_a_model_that_leaves_is_there_until_it_is_gone() -> None:
+    assert Foreseen(spec("1.0.0"), released("1.0.0", "1.0.0")).gpus == (16, 8, 16)
+
+
+def test_what_is_under_way_and_what_is_kept_count() -> None:
+    tree, wanted = released("1.0.0"), spec("2.0.0")
+    tree.release_spec(wanted)
+    assert Foreseen(wanted, tree).gpus == (12, 8, 16)
+    tree.look(wanted, CHAT, commands=(Command("promote", "ada"),), ready=100)
+    assert tree.release(CHAT).kept
+    assert Foreseen(wanted, tree).gpus == (16, 8, 16)
+    tree.now += 3700
+    tree.look(wanted, CHAT)
+    assert Foreseen(wanted, tree).gpus == (8, 8, 8)
+
+
+def test_a_rejected_version_does_not_come_back() -> None:
+    tree, wanted = released("1.0.0"), spec("2.0.0", replicas=3)
+    tree.release_spec(wanted)
+    tree.look(wanted, CHAT, commands=(Command("abort", "ada"),))
+    assert Foreseen(wanted, tree).gpus == (12, 8, 12)
+
+
+def test_what_a_newer_checkout_released_stays_as_it_is() -> None:
+    assert Foreseen(spec("2.0.0"), released("1.0.0"), alone={"dev/chat"}).gpus == (8, 8, 8)
 
 
 def test_without_a_price_the_cost_is_unknown() -> None:
-    found = use(spec(price=""), stored("1.0.0", 2), CHAT)
+    found = Foreseen(spec("2.0.0", price=None), released("1.0.0", price=None)).use
     assert (found.hourly_before, found.hourly_after, found.hourly_peak) == (None, None, None)
+
+
+# --- Room ----------------------------------------------------------------------------------------------------
+
+
+def test_a_rollout_that_fits_says_nothing() -> None:
+    assert Foreseen(spec("2.0.0"), released("1.0.0")).stalls == []
+    assert Foreseen(spec("1.0.0"), released("1.0.0")).stalls == []
+
+
+def test_the_step_that_finds_no_room_is_named() -> None:
+    """3 of stable and 1 fit into 16, but not the second one."""
+    found = Foreseen(spec("2.0.0", replicas=3, nodes=2), released("1.0.0", replicas=3, nodes=2))
+    assert found.stalls == [
+        "dev/chat: step 2 (50 %) needs 4 more H100 on dev-cluster; pool h100 ends at 16, none of them free: the "
+        "rollout would wait up to 1h30m for room, then roll back — raise the pool's max or lower replicas.min"
+    ]
+    assert (found.use.peak, found.use.capacity) == (24, 16)
+
+
+def test_a_rollout_may_find_no_room_to_start() -> None:
+    tree = released("1.0.0", nodes=1, rollout={"strategy": "rolling"})
+    (said,) = Foreseen(spec("2.0.0", nodes=1, rollout={"strategy": "rolling"}), tree).stalls
+    assert said.startswith("dev/chat: step 1 (100 %) needs 8 more H100 on dev-cluster; pool h100 ends at 8, none of")
+
+
+def test_the_sentence_is_what_the_state_machine_does() -> None:
+    tree, wanted = released("1.0.0", replicas=3, nodes=2), spec("2.0.0", replicas=3, nodes=2)
+    tree.release_spec(wanted)
+    tree.look(wanted, CHAT, ready=34)
+    tree.now += 700
+    decision = tree.look(wanted, CHAT, ready=34)
+    assert decision
+    assert (decision.kind, decision.sentence) == ("wait", "no room to carry 50 % yet")
+    tree.now += 90 * 60
+    decision = tree.look(wanted, CHAT, ready=34)
+    assert decision
+    assert decision.kind == "roll-back"
+
+
+def test_room_of_the_units_own_kept_versions_is_free_when_it_is_needed() -> None:
+    """1.0.0 is warm still; a rollout that waits for room takes it."""
+    tree, two = released("1.0.0", nodes=2), spec("2.0.0", nodes=2)
+    tree.release_spec(two)
+    tree.look(two, CHAT, commands=(Command("promote", "ada"),), ready=100)
+    found = Foreseen(spec("3.0.0", nodes=2), tree)
+    assert found.use.peak > found.use.capacity
+    assert found.stalls == []
+
+
+def test_rollouts_that_only_fit_one_by_one() -> None:
+    found = Foreseen(spec("2.0.0", "2.0.0"), released("1.0.0", "1.0.0"))
+    assert found.stalls == [
+        "dev-cluster: pool h100 ends at 24 H100, and the rollouts that start there now (2) need up to 32 with "
+        "everything else: some would wait for the others, and roll back after their capacityTimeout — raise the "
+        "pool's max or lower replicas.min, or release fewer models at a time"
+    ]
+    assert Foreseen(spec("2.0.0", "2.0.0", nodes=4), released("1.0.0", "1.0.0", nodes=4)).stalls == []
+
+
+def test_what_is_made_at_once_beside_a_rollout() -> None:
+    rolling = {"strategy": "rolling"}
+    tree = released("1.0.0", nodes=2, rollout=rolling)
+    tree.release_spec(spec("2.0.0", nodes=2, rollout=rolling))
+    found = Foreseen(spec("2.0.0", "1.0.0", nodes=2, rollout=rolling), tree)
+    assert found.stalls == [
+        "dev-cluster: pool h100 ends at 16 H100, and what this plan makes there needs 24: pods would stay pending — "
+        "raise the pool's max or lower replicas.min"
+    ]
+
+
+def test_a_first_release_that_waits_takes_no_room_yet() -> None:
+    """rank is not verified before this environment: it is in the end, and not when the plan is applied."""
+    tree, wanted = released("1.0.0", nodes=3), spec("2.0.0", "1.0.0", nodes=3)
+    found = Foreseen(wanted, tree, alone={"dev/rank"})
+    assert (found.loads.steady["dev-cluster", "h100"], found.use.after) == (8, 8)
+    barred = loads(wanted, tree.stored(), found.pools, found.ahead, ())
+    assert (barred.steady["dev-cluster", "h100"], barred.after["dev-cluster", "h100"]) == (8, 16)

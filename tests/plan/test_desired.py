@@ -2,111 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gitops.plan.desired import Changes, blobs_to_read, changes, render_stale
-from gitops.plan.observed import Entry
-from gitops.plan.stored import Stored
-from gitops.render.renderer import HEADER, Renderer
-from gitops.render.templates import templates_of
-from gitops.render.tree import blob_id, tree_id_of
-from gitops.rollout.release import SpecSource, parse_release
-from gitops.spec.load import load_spec
-from gitops.spec.resolved import SourceFile, Spec
-from gitops.values import UnitKey
-from gitops.world.files import read_templates
-from tests.support.project import ROOT
+from gitops.plan.desired import Changes
+from gitops.render.renderer import HEADER
+from gitops.rollout.release import SpecSource
+from tests.plan.repository import CHAT, LATER, Tree, write_spec
 
-TEMPLATES = templates_of(read_templates(ROOT))
-CHAT = UnitKey("dev", "chat")
-
-
-def spec(models: Mapping[str, tuple[str, str]], environments: Collection[str] = ("dev",)) -> Spec:
-    """Models by name, each with its version and the letter of its digest."""
-    text = f"apiVersion: gitops/v1\nname: acme\npromotion: [{', '.join(environments)}]\nmodels:\n"
-    for name, (version, letter) in models.items():
-        text += f"""\
-  {name}:
-    version: {version}
-    artifact: {{uri: s3://acme/{name}, digest: "sha256:{letter * 64}", format: onnx}}
-    serve: {{runtime: custom, image: "acme.example/{name}:1", resources: {{cpu: 1, memory: 1Gi}}}}
-    rollout: quick
-"""
-    text += "rollouts: {quick: {strategy: rolling}}\n"
-    files = [
-        SourceFile(
-            f"environments/{name}.yaml",
-            f"apiVersion: gitops/v1\nclusters: {{{name}-cluster: {{provider: embedded}}}}\n".encode(),
-        )
-        for name in environments
-    ]
-    return load_spec(SourceFile("pipeline.yaml", text.encode()), files)
-
-
-@dataclass
-class Tree:
-    """A repository as a mapping of files; what `world.gather` reads from Git is derived from it."""
-
-    files: dict[str, bytes] = field(default_factory=dict)
-
-    def entry(self, path: str) -> Entry:
-        return Entry("100644", "blob", blob_id(self.files[path]))
-
-    def stored(self) -> Stored:
-        releases, records = {}, {}
-        directories: dict[str, dict[str, tuple[str, str]]] = {}
-        loose = {}
-        for path, data in self.files.items():
-            parts = path.split("/", 4)
-            if parts[0] == "releases":
-                release = parse_release(data, path)
-                releases[release.unit], records[release.unit] = release, blob_id(data)
-            elif len(parts) == 5:
-                directories.setdefault("/".join(parts[:4]), {})[parts[4]] = ("100644", blob_id(data))
-            else:
-                loose[path] = self.entry(path)
-        trees = {path: tree_id_of(entries) for path, entries in directories.items()}
-        return Stored("0" * 40 if self.files else None, releases, records, trees, loose)
-
-    def plan(self, wanted_spec: Spec, foreign: Collection[str] = (), source: SpecSource | None = None) -> Changes:
-        renderer, stored = Renderer(wanted_spec, TEMPLATES), self.stored()
-        wanted = render_stale(wanted_spec, renderer, stored, {})
-        within = set(wanted.directories)
-        existing = dict(stored.loose) | {
-            path: self.entry(path) for path in self.files if "/".join(path.split("/", 4)[:4]) in within
-        }
-        by_id = {blob_id(data): data for data in self.files.values()}
-        contents = {name: by_id[name] for name in blobs_to_read(wanted, existing)}
-        return changes(
-            wanted_spec,
-            stored,
-            renderer,
-            wanted,
-            existing,
-            contents,
-            now="2026-01-01T00:00:00Z",
-            source=source or SpecSource(),
-            foreign_commits=foreign,
-        )
-
-    def apply(self, found: Changes) -> None:
-        for change in found.files:
-            assert (change.action == "create") == (change.path not in self.files), change.path
-            if change.content is None:
-                del self.files[change.path]
-            else:
-                self.files[change.path] = change.content
+BOTH = {"chat": ("1.0.0", "a"), "rank": ("1.0.0", "b")}
 
 
 @pytest.fixture
 def tree() -> Tree:
     made = Tree()
-    made.apply(made.plan(spec({"chat": ("1.0.0", "a"), "rank": ("1.0.0", "b")})))
+    made.release_spec(write_spec(BOTH))
     return made
 
 
@@ -115,22 +26,49 @@ def units(found: Changes) -> set[str]:
 
 
 def test_what_was_applied_leaves_nothing_to_do(tree: Tree) -> None:
-    found = tree.plan(spec({"chat": ("1.0.0", "a"), "rank": ("1.0.0", "b")}))
-    assert (found.releases, found.files) == ((), ())
+    found = tree.plan(write_spec(BOTH))
+    assert (found.releases, found.files, found.steps) == ((), (), ())
 
 
-def test_one_edit_changes_one_unit(tree: Tree) -> None:
-    found = tree.plan(spec({"chat": ("1.1.0", "c"), "rank": ("1.0.0", "b")}))
+def test_first_releases_are_one_commit(tree: Tree) -> None:
+    (commit,) = tree.log
+    assert ("Decision", "release") in commit.trailers
+    assert tree.release(CHAT).state.phase == "idle"
+
+
+def test_a_new_configuration_is_no_rollout(tree: Tree) -> None:
+    found = tree.release_spec(write_spec(BOTH, serve={"replicas": {"min": 2, "max": 2}}))
+    assert found.steps == ()
+    assert {(one.action, one.previous, one.version, one.decision) for one in found.releases} == {
+        ("update", "1.0.0", "1.0.0", "")
+    }
+    assert '"min":2' in tree.release(CHAT).models["1.0.0"]
+    assert tree.release(CHAT).stable.replicas == 2
+
+
+def test_a_new_version_starts_beside_the_old_one(tree: Tree) -> None:
+    found = tree.plan(write_spec({**BOTH, "chat": ("1.1.0", "c")}))
     assert units(found) == {"dev/chat"}
     (release,) = found.releases
-    assert (release.action, release.previous, release.version) == ("update", "1.0.0", "1.1.0")
-    deleted = {change.path for change in found.files if change.action == "delete"}
-    assert deleted
-    assert all("/chat/1.0.0/" in path for path in deleted)
+    assert (release.action, release.previous, release.version, release.decision) == (
+        "update",
+        "1.0.0",
+        "1.1.0",
+        "start",
+    )
+    assert [step.message.splitlines()[0] for step in found.steps] == ["rollout(dev/chat): start 1.1.0 beside 1.0.0"]
+    assert not [change.path for change in found.files if change.action == "delete"]
 
 
 def test_a_model_that_left_is_removed_with_its_record(tree: Tree) -> None:
-    tree.apply(tree.plan(spec({"rank": ("1.0.0", "b")})))
+    tree.release_spec(write_spec({"rank": ("1.0.0", "b")}))
+    assert not [path for path in tree.files if "chat" in path]
+
+
+def test_a_model_that_left_in_the_middle_of_a_rollout_is_removed_too(tree: Tree) -> None:
+    tree.release_spec(write_spec({**BOTH, "chat": ("1.1.0", "c")}))
+    assert tree.release(CHAT).candidate
+    tree.release_spec(write_spec({"rank": ("1.0.0", "b")}))
     assert not [path for path in tree.files if "chat" in path]
 
 
@@ -138,8 +76,9 @@ def test_files_of_others_stay_and_cost_no_change(tree: Tree) -> None:
     tree.files["clusters/dev-cluster/dev/chat/NOTES.md"] = b"by hand\n"
     tree.files["clusters/dev-cluster/dev/extra.yaml"] = b"kind: ConfigMap\n"
     tree.files["clusters/dev-cluster/dev/chat/1.0.0/theirs.yaml"] = b"kind: Secret\n"
-    assert tree.plan(spec({"chat": ("1.0.0", "a"), "rank": ("1.0.0", "b")})).files == ()
-    tree.apply(tree.plan(spec({"rank": ("1.0.0", "b")})))
+    # Their record's tree is another now, so it is looked at, and nothing is found to do.
+    assert tree.plan(write_spec(BOTH)).files == ()
+    tree.release_spec(write_spec({"rank": ("1.0.0", "b")}))
     left = {path for path in tree.files if "/chat/" in path or "extra" in path}
     assert left == {
         "clusters/dev-cluster/dev/chat/NOTES.md",
@@ -151,7 +90,7 @@ def test_files_of_others_stay_and_cost_no_change(tree: Tree) -> None:
 def test_an_edit_by_hand_is_taken_back(tree: Tree) -> None:
     path = "clusters/dev-cluster/dev/chat/service.yaml"
     tree.files[path] += b"# by hand\n"
-    found = tree.plan(spec({"chat": ("1.0.0", "a"), "rank": ("1.0.0", "b")}))
+    found = tree.plan(write_spec(BOTH))
     (change,) = [change for change in found.files if change.path == path]
     assert change.action == "update"
     assert "-# by hand" in change.diff
@@ -160,42 +99,86 @@ def test_an_edit_by_hand_is_taken_back(tree: Tree) -> None:
 def test_a_stale_file_of_ours_goes(tree: Tree) -> None:
     path = "clusters/dev-cluster/dev/chat/podmonitor.yaml"
     tree.files[path] = HEADER.encode() + b"kind: PodMonitor\n"
-    found = tree.plan(spec({"chat": ("1.0.0", "a"), "rank": ("1.0.0", "b")}))
+    found = tree.plan(write_spec(BOTH))
     assert ("delete", path) in [(change.action, change.path) for change in found.files]
 
 
 def test_a_version_never_changes_its_artifact(tree: Tree) -> None:
-    found = tree.plan(spec({"chat": ("1.0.0", "c"), "rank": ("1.0.0", "b")}))
+    found = tree.plan(write_spec({**BOTH, "chat": ("1.0.0", "c")}))
     (refusal,) = found.refusals
     assert refusal.rule == "immutable-version"
     assert "dev/chat" in refusal.message
 
 
+def test_a_version_on_its_way_never_changes_its_artifact_either(tree: Tree) -> None:
+    tree.release_spec(write_spec({**BOTH, "chat": ("1.1.0", "c")}))
+    found = tree.plan(write_spec({**BOTH, "chat": ("1.1.0", "d")}))
+    assert [refusal.rule for refusal in found.refusals] == ["immutable-version"]
+
+
 def test_a_newer_spec_commit_is_not_taken_back() -> None:
     tree, newer = Tree(), SpecSource("f" * 40)
-    tree.apply(tree.plan(spec({"chat": ("2.0.0", "a")}), source=newer))
-    found = tree.plan(spec({"chat": ("1.0.0", "b")}), foreign={newer.commit}, source=SpecSource("e" * 40))
-    assert (found.releases, found.files) == ((), ())
-    assert [entry.unit for entry in found.left_alone] == ["dev/chat"]
-    found = tree.plan(spec({"other": ("1.0.0", "b")}), foreign={newer.commit}, source=SpecSource("e" * 40))
+    tree.apply(tree.plan(write_spec({"chat": ("2.0.0", "a")}), source=newer))
+    older = SpecSource("e" * 40)
+    for edited in (write_spec({"chat": ("1.0.0", "b")}), write_spec({"chat": ("2.0.0", "a")}, owner="somebody")):
+        found = tree.plan(edited, foreign={newer.commit}, source=older)
+        assert (found.releases, found.files, found.steps) == ((), (), ())
+        assert [entry.unit for entry in found.left_alone] == ["dev/chat"]
+    found = tree.plan(write_spec({"other": ("1.0.0", "b")}), foreign={newer.commit}, source=older)
     assert units(found) == {"dev/other"}
+
+
+def test_a_model_enters_a_new_environment_when_the_one_before_runs_it() -> None:
+    tree = Tree()
+    tree.release_spec(write_spec({"chat": ("1.0.0", "a")}))
+    tree.release_spec(write_spec({"chat": ("1.1.0", "b")}))
+    wanted = write_spec({"chat": ("1.1.0", "b")}, ("dev", "prod"))
+    tree.release_spec(wanted)
+    assert record_exists(tree, "prod") is False
+    assert tree.waiting(wanted)[LATER] == "not verified in dev yet"
+    finish(tree, wanted)
+    tree.release_spec(wanted)
+    assert tree.release(LATER).stable.version == "1.1.0"
+
+
+def record_exists(tree: Tree, environment: str) -> bool:
+    return f"releases/{environment}/chat.yaml" in tree.files
+
+
+def finish(tree: Tree, wanted: object) -> None:
+    """Walk dev's rollout to its end."""
+    for _ in range(20):
+        tree.look(wanted, CHAT, ready=100)  # type: ignore[arg-type]
+        tree.now += 3600
 
 
 versions = st.tuples(st.sampled_from(["1.0.0", "1.1.0", "2.0.0"]), st.just("a"))
 specs = st.dictionaries(st.sampled_from(["chat", "rank", "embed"]), versions, min_size=1)
+places = st.sampled_from([("dev",), ("dev", "prod"), ("prod",)])
 
 
-@given(st.lists(st.tuples(specs, st.sampled_from([("dev",), ("dev", "prod"), ("prod",)])), min_size=1, max_size=4))
+@given(st.lists(st.tuples(specs, places), min_size=1, max_size=4))
 @settings(max_examples=25, deadline=None)
 def test_any_sequence_of_specs_converges(sequence: list[tuple[dict[str, tuple[str, str]], tuple[str, ...]]]) -> None:
     tree = Tree({"README.md": b"ours\n", "clusters/dev-cluster/dev/chat/NOTES.md": b"by hand\n"})
     for models, environments in sequence:
-        wanted = spec(models, environments)
-        tree.apply(tree.plan(wanted))
+        wanted = write_spec(models, environments)
+        tree.release_spec(wanted)
+        # What was released at once somewhere may start in the next environment.
+        for _ in environments[1:]:
+            tree.release_spec(wanted)
         again = tree.plan(wanted)
-        assert (again.releases, again.files) == ((), ())
-        fresh = Tree()
-        fresh.apply(fresh.plan(wanted))
-        manifests = {path for path in tree.files if path.startswith("clusters/") and not path.endswith(".md")}
-        assert manifests == {path for path in fresh.files if path.startswith("clusters/")}
+        assert (again.releases, again.files, again.steps) == ((), (), ())
     assert tree.files["clusters/dev-cluster/dev/chat/NOTES.md"] == b"by hand\n"
+    # Every rollout to its end: then it is as if it had been released at once.
+    for _ in range(8):
+        tree.now += 3600
+        for unit in list(tree.standings(wanted)):
+            while (decision := tree.look(wanted, unit, ready=100)) and decision.event:
+                pass
+        tree.release_spec(wanted)
+    fresh = Tree()
+    fresh.release_spec(wanted)
+    manifests = {path: data for path, data in tree.files.items() if path.startswith("clusters/")}
+    manifests.pop("clusters/dev-cluster/dev/chat/NOTES.md")
+    assert manifests == {path: data for path, data in fresh.files.items() if path.startswith("clusters/")}

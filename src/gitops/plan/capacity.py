@@ -1,107 +1,132 @@
-"""GPUs and money: what the pools carry before a plan, after it, and at its peak."""
+"""GPUs and money: what the pools carry before a plan, after it, and at its peak; and which rollouts find no room."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from math import ceil
+from typing import NamedTuple
 
 from gitops.plan.model import PoolUse
+from gitops.plan.rehearsal import Rehearsal
+from gitops.plan.room import Place, Pools
 from gitops.plan.stored import Stored
-from gitops.rollout.release import ReleasedVersion
-from gitops.spec.pipeline import Model
-from gitops.spec.placement import Pool, choose_pool, pools
+from gitops.spec.fields import format_duration
+from gitops.spec.placement import Pool
 from gitops.spec.resolved import Spec
 from gitops.values import UnitKey
 
-
-@dataclass(slots=True)
-class _Load:
-    before: int = 0
-    after: int = 0
-    peak: int = 0
+_Gpus = Mapping[Place, int]
+Ahead = Mapping[UnitKey, Rehearsal]
+"""Every unit that does not simply run what the spec names, rehearsed."""
 
 
-def pool_use(spec: Spec, stored: Stored, changing: Collection[UnitKey]) -> list[PoolUse]:
-    """One entry for each GPU pool of each cluster, in the spec's order.
+@dataclass(frozen=True, slots=True)
+class Loads:
+    """GPUs of all units together, by pool."""
 
-    At the peak a new version runs its least replicas beside those of the version before, and a changed
-    configuration one replica more (the surge of a rolling update).
-    """
-    changed = set(changing)
-    loads: dict[tuple[str, str], _Load] = defaultdict(_Load)
-    available = {name: pools(cluster) for name, cluster in spec.clusters.items()}
+    before: Counter[Place] = field(default_factory=Counter)
+    """What runs now, by the records."""
+    after: Counter[Place] = field(default_factory=Counter)
+    """When every rollout is over and nothing is kept any more."""
+    peak: Counter[Place] = field(default_factory=Counter)
+    """If every unit is at its largest at the same time."""
+    steady: Counter[Place] = field(default_factory=Counter)
+    """When the plan is applied, before any rollout takes a step: what each of them has to find room beside."""
+    own: dict[UnitKey, _Gpus] = field(default_factory=dict)
+    """Of `steady`, what units with something ahead of them take themselves."""
+
+
+def loads(
+    spec: Spec,
+    stored: Stored,
+    pools: Pools,
+    ahead: Ahead,
+    changing: Collection[UnitKey],
+    alone: Collection[str] = (),
+) -> Loads:
+    """Add everything up. `changing` are units whose release changes with the plan, `alone` those left as they are."""
+    found, same = Loads(), Counter[Place]()
     for unit in spec.models.keys() | stored.releases.keys():
-        _add(unit, spec, stored, unit in changed, available, loads)
+        release, model, rehearsal = stored.releases.get(unit), spec.models.get(unit), ahead.get(unit)
+        before = pools.recorded(release) if release else {}
+        if rehearsal:
+            found.own[unit] = before
+            _put(found, before, _in_the_end(pools, rehearsal), before, *(one.gpus for one in rehearsal.moments))
+            continue
+        stays = bool(alone) and str(unit) in alone
+        after = before if stays else pools.wanted(unit, model) if model else {}
+        if unit in changing:
+            # The surge of a rolling update.
+            surge = model.serve.gpu.count if release and model and model.serve.gpu else 0
+            _put(found, before, after, after, {place: gpus + surge for place, gpus in after.items()})
+        elif before == after:
+            _add(same, before)
+        else:
+            # A first release that has to wait is not there when the plan is applied.
+            _put(found, before, after, after if release else {})
+    for total in (found.before, found.after, found.peak, found.steady):
+        total.update(same)
+    return found
+
+
+def _put(found: Loads, before: _Gpus, after: _Gpus, steady: _Gpus, *between: _Gpus) -> None:
+    _add(found.before, before)
+    _add(found.after, after)
+    _add(found.steady, steady)
+    _add(found.peak, _largest(before, after, *between))
+
+
+def _in_the_end(pools: Pools, rehearsal: Rehearsal) -> _Gpus:
+    """What the spec names has all traffic, unless it is rejected."""
+    here, release = rehearsal.standing, rehearsal.standing.release
+    if rehearsal.moments or here.target == here.state.stable:
+        return pools.wanted(here.unit, here.model)
+    return pools.recorded(replace(release, candidate=None, kept=()))
+
+
+def _add(total: Counter[Place], gpus: _Gpus) -> None:
+    for place, count in gpus.items():
+        total[place] += count
+
+
+def _largest(*states: _Gpus) -> dict[Place, int]:
+    found: dict[Place, int] = {}
+    for state in states:
+        for place, gpus in state.items():
+            found[place] = max(gpus, found.get(place, 0))
+    return found
+
+
+# --- Pools ---------------------------------------------------------------------------------------------------
+
+
+def pool_use(stored: Stored, pools: Pools, found: Loads) -> list[PoolUse]:
+    """One entry for each GPU pool of each cluster, in the spec's order."""
     in_use = {cluster for release in stored.releases.values() for cluster in release.rendered.trees}
     return [
-        _use(cluster, pool, loads[cluster, pool.name], new=cluster not in in_use)
-        for cluster, by_name in available.items()
+        _use(cluster, pool, found, new=cluster not in in_use)
+        for cluster, by_name in pools.by_cluster.items()
         for pool in by_name.values()
     ]
 
 
-def stalls(uses: Collection[PoolUse]) -> Iterator[str]:
-    """A sentence for each pool that cannot hold the peak."""
-    for use in uses:
-        if use.peak > use.capacity:
-            yield (
-                f"{use.cluster}: pool {use.pool} needs {use.peak} {use.gpu_type} at the peak of this change, ends at "
-                f"{use.capacity}: the rollout would stall — raise the pool's max or lower replicas.min"
-            )
-
-
-def _add(
-    unit: UnitKey,
-    spec: Spec,
-    stored: Stored,
-    changing: bool,
-    available: dict[str, dict[str, Pool]],
-    loads: dict[tuple[str, str], _Load],
-) -> None:
-    environment = spec.environments.get(unit.environment)
-    model = spec.models.get(unit)
-    release = stored.releases.get(unit)
-    clusters = environment.clusters if environment else (release.rendered.trees if release else ())
-    for cluster in clusters:
-        by_name = available.get(cluster)
-        if by_name is None:
-            continue
-        if release and (pool := _pool_of(release.stable, model, by_name)):
-            load, gpus = loads[cluster, pool.name], release.stable.gpus * release.stable.replicas
-            load.before += gpus
-            replaced = model is None or release.stable.version != model.version
-            load.peak += gpus if replaced else 0
-        if model and model.serve.gpu and (pool := choose_pool(model.serve, by_name)):
-            load, gpus = loads[cluster, pool.name], model.serve.gpu.count * model.serve.replicas.min
-            load.after += gpus
-            surge = changing and release is not None and release.stable.version == model.version
-            load.peak += gpus + (model.serve.gpu.count if surge else 0)
-
-
-def _pool_of(version: ReleasedVersion, model: Model | None, by_name: dict[str, Pool]) -> Pool | None:
-    """Where a released version runs: the model's pool if the GPU is still the same, else the first that fits."""
-    gpu = model.serve.gpu if model else None
-    if model and gpu and gpu.type == version.gpu_type and (pool := choose_pool(model.serve, by_name)):
-        return pool
-    fitting = (p for p in by_name.values() if p.gpu_type == version.gpu_type and p.gpus >= version.gpus > 0)
-    return next(fitting, None)
-
-
-def _use(cluster: str, pool: Pool, load: _Load, *, new: bool) -> PoolUse:
+def _use(cluster: str, pool: Pool, found: Loads, *, new: bool) -> PoolUse:
+    place = cluster, pool.name
+    before, after, peak = found.before[place], found.after[place], found.peak[place]
     return PoolUse(
         cluster=cluster,
         pool=pool.name,
         gpu_type=pool.gpu_type,
-        before=load.before,
-        after=load.after,
-        peak=load.peak,
+        before=before,
+        after=after,
+        peak=peak,
         capacity=pool.capacity,
         # A cluster that nothing was released to yet has no nodes to pay for.
-        hourly_before=0.0 if new and pool.hourly_price is not None else _cost(pool, load.before),
-        hourly_after=_cost(pool, load.after),
-        hourly_peak=_cost(pool, load.peak),
+        hourly_before=0.0 if new and pool.hourly_price is not None else _cost(pool, before),
+        hourly_after=_cost(pool, after),
+        hourly_peak=_cost(pool, peak),
     )
 
 
@@ -110,3 +135,76 @@ def _cost(pool: Pool, gpus: int) -> float | None:
         return None
     nodes = min(max(pool.min, ceil(gpus / pool.gpus)), max(pool.max, pool.min))
     return nodes * pool.hourly_price
+
+
+# --- Rollouts that find no room ------------------------------------------------------------------------------
+
+_HINT = "raise the pool's max or lower replicas.min"
+
+
+def stalls(pools: Pools, ahead: Ahead, found: Loads) -> Iterator[str]:
+    """A sentence for each rollout that would wait for room by itself, and for each pool that all together overfill."""
+    short: set[Place] = set()
+    for unit, rehearsal in ahead.items():
+        if rehearsal.begins and (stall := _stall(pools, rehearsal, found)):
+            short.add(stall.place)
+            yield f"{unit}: {stall.sentence}"
+    yield from _together(pools, ahead, found, short)
+
+
+class _Stall(NamedTuple):
+    place: Place
+    sentence: str
+
+
+def _stall(pools: Pools, rehearsal: Rehearsal, found: Loads) -> _Stall | None:
+    """The first weight that the rollout finds no room for, beside everything that runs when the plan is applied."""
+    own = found.own[rehearsal.standing.unit]
+    last: _Gpus = pools.recorded(replace(rehearsal.standing.release, candidate=None, kept=()))
+    for number, moment in enumerate(rehearsal.moments):
+        for place, gpus in moment.needed.items():
+            pool = pools.by_cluster[place[0]][place[1]]
+            free = pool.capacity - found.steady[place] + own.get(place, 0) - last.get(place, 0)
+            more = gpus - last.get(place, 0)
+            if more > max(0, free):
+                return _Stall(
+                    place, f"{rehearsal.goal(number)} {_short(place, pool, more, max(0, free), rehearsal)} — {_HINT}"
+                )
+        last = moment.needed
+    return None
+
+
+def _short(place: Place, pool: Pool, more: int, free: int, rehearsal: Rehearsal) -> str:
+    timeout = format_duration(rehearsal.standing.policy.capacity_timeout)
+    left = f"{free} of them free" if free else "none of them free"
+    return (
+        f"needs {more} more {pool.gpu_type} on {place[0]}; pool {pool.name} ends at {pool.capacity}, {left}: "
+        f"the rollout would wait up to {timeout} for room, then roll back"
+    )
+
+
+def _together(pools: Pools, ahead: Ahead, found: Loads, short: Collection[Place]) -> Iterator[str]:
+    """Rollouts that fit one by one, but not all that this plan starts at once."""
+    needed, starting = Counter(found.steady), Counter[Place]()
+    for rehearsal in ahead.values():
+        if rehearsal.starts:
+            most = _largest(*(moment.needed for moment in rehearsal.moments))
+            needed.subtract(found.own[rehearsal.standing.unit])
+            _add(needed, most)
+            starting.update(most.keys())
+    for cluster, by_name in pools.by_cluster.items():
+        for name, pool in by_name.items():
+            place = cluster, name
+            grows = starting[place] or found.steady[place] > found.before[place]
+            if needed[place] > pool.capacity and place not in short and grows:
+                crowd = _crowd(needed[place], starting[place])
+                yield f"{cluster}: pool {name} ends at {pool.capacity} {pool.gpu_type}, and {crowd}"
+
+
+def _crowd(gpus: int, rollouts: int) -> str:
+    if not rollouts:
+        return f"what this plan makes there needs {gpus}: pods would stay pending — {_HINT}"
+    return (
+        f"the rollouts that start there now ({rollouts}) need up to {gpus} with everything else: some would wait for "
+        f"the others, and roll back after their capacityTimeout — {_HINT}, or release fewer models at a time"
+    )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from difflib import unified_diff
 from types import MappingProxyType
 
-from gitops.plan.model import FileChange, LeftAlone, Refusal, ReleaseChange
+from gitops.plan.chain import Chain, Present, released, updated
+from gitops.plan.model import FileChange, LeftAlone, PlannedStep, Refusal, ReleaseChange
 from gitops.plan.observed import Entry
+from gitops.plan.rollouts import Course, courses, first_entry
 from gitops.plan.stored import (
     CLUSTERS,
     Stored,
@@ -19,15 +21,10 @@ from gitops.plan.stored import (
 )
 from gitops.render.renderer import Renderer, is_rendered, unit_directory
 from gitops.render.tree import blob_id, tree_id_of
-from gitops.rollout.release import (
-    Release,
-    ReleasedVersion,
-    Rendered,
-    SpecSource,
-    dump_release,
-    record_path,
-)
+from gitops.rollout.approvals import Uncounted
+from gitops.rollout.release import Release, Rendered, SpecSource, dump_release, record_path
 from gitops.spec.fields import format_duration
+from gitops.spec.frozen import dump_model
 from gitops.spec.pipeline import BlueGreen, Canary, Model, Rollout
 from gitops.spec.placement import is_managed
 from gitops.spec.resolved import Spec
@@ -50,8 +47,14 @@ class Wanted:
     ids: Mapping[str, str]
     """The blob id of each desired file."""
     directories: tuple[str, ...]
-    shared: str
+    shared: str = ""
     """The first cluster that Terraform keeps: modules serve all of them and count as its files."""
+    courses: Mapping[UnitKey, Course] = field(default_factory=lambda: MappingProxyType({}))
+    """Units that do more than run what the spec names."""
+    waiting: Mapping[UnitKey, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Units that do not run yet what the spec names, and why."""
+    partial: Collection[UnitKey] = ()
+    """Units that take a step although they are not what would be rendered now (see `Chain`)."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ class Changes:
     left_alone: tuple[LeftAlone, ...]
     refusals: tuple[Refusal, ...]
     seen: Mapping[str, str]
+    steps: tuple[PlannedStep, ...] = ()
+    """Steps of rollouts in their order, each a commit of its own; their files are among `files` as well."""
 
     @property
     def clusters(self) -> list[str]:
@@ -70,12 +75,25 @@ class Changes:
         return list(dict.fromkeys(change.unit for change in self.files if "/" not in change.unit))
 
 
-def render_stale(spec: Spec, renderer: Renderer, stored: Stored, modules: Mapping[str, bytes]) -> Wanted:
-    """Render what may have changed: stale units, the base of every environment, and the Terraform roots."""
-    stale = tuple(stale_units(spec, renderer, stored))
-    desired: dict[str, bytes] = {}
-    for unit in stale:
-        desired.update(renderer.unit(unit))
+def render_stale(
+    spec: Spec,
+    renderer: Renderer,
+    stored: Stored,
+    modules: Mapping[str, bytes],
+    now: int,
+    uncounted: Mapping[UnitKey, Uncounted] = MappingProxyType({}),
+) -> Wanted:
+    """Render what may have changed: stale units, the base of every environment, and the Terraform roots.
+
+    `now` is in seconds of the epoch, `uncounted` are recorded approvals that do not count.
+    """
+    doing = courses(spec, stored, now, uncounted)
+    unreleased = [unit for unit in spec.models if unit not in stored.releases]
+    barred = {unit: why for unit in unreleased if (why := _entry(spec, stored, unit))}
+    # A step may leave every file as it is: a version that waits for room starts without any.
+    due = {*stale_units(spec, renderer, stored, doing), *(unit for unit, there in doing.items() if there.steps)}
+    stale = tuple(unit for unit in spec.models if unit in due and unit not in barred)
+    desired = _units(renderer, stale, doing)
     for environment in spec.environments:
         desired.update(renderer.base(environment))
     kept = [name for name, cluster in spec.clusters.items() if is_managed(cluster)]
@@ -83,18 +101,46 @@ def render_stale(spec: Spec, renderer: Renderer, stored: Stored, modules: Mappin
         desired.update(renderer.root(name))
     if kept:
         desired.update(modules)
-    directories = [
-        unit_directory(cluster, unit) for unit in stale for cluster in spec.environments[unit.environment].clusters
-    ]
-    directories = [directory for directory in directories if directory in stored.directories]
     return Wanted(
         stale=stale,
         gone=tuple(gone_units(spec, stored)),
         desired=desired,
         ids={path: blob_id(content) for path, content in desired.items()},
-        directories=(*directories, *undesired_directories(spec, stored)),
+        directories=(*_directories(spec, stored, stale), *undesired_directories(spec, stored)),
         shared=kept[0] if kept else "",
+        courses=doing,
+        waiting=barred | {unit: there.held for unit, there in doing.items() if there.held},
     )
+
+
+def render_steps(
+    spec: Spec, renderer: Renderer, stored: Stored, doing: Mapping[UnitKey, Course], partial: Collection[UnitKey]
+) -> Wanted:
+    """Render only units that take a step of their rollout; nothing else of the repository is looked at."""
+    units = tuple(doing)
+    desired = _units(renderer, units, doing)
+    ids = {path: blob_id(content) for path, content in desired.items()}
+    directories = tuple(_directories(spec, stored, units))
+    return Wanted(units, (), desired, ids, directories, courses=doing, partial=partial)
+
+
+def _entry(spec: Spec, stored: Stored, unit: UnitKey) -> str:
+    return first_entry(spec, stored, unit) if stored.releases else ""
+
+
+def _units(renderer: Renderer, units: Iterable[UnitKey], doing: Mapping[UnitKey, Course]) -> dict[str, bytes]:
+    desired: dict[str, bytes] = {}
+    for unit in units:
+        there = doing.get(unit)
+        desired.update(renderer.unit(unit, there.lives, there.waves) if there else renderer.unit(unit))
+    return desired
+
+
+def _directories(spec: Spec, stored: Stored, units: Iterable[UnitKey]) -> list[str]:
+    directories = (
+        unit_directory(cluster, unit) for unit in units for cluster in spec.environments[unit.environment].clusters
+    )
+    return [directory for directory in directories if directory in stored.directories]
 
 
 def blobs_to_read(wanted: Wanted, existing: Mapping[str, Entry]) -> list[str]:
@@ -114,8 +160,11 @@ def changes(
     now: str,
     source: SpecSource,
     foreign_commits: Collection[str] = (),
+    new_id: Callable[[], str] = str,
 ) -> Changes:
     """Compare. `existing` and `contents` are what the repository holds there; `now` is an RFC 3339 time.
+
+    `new_id` gives each rollout that starts a name of its own.
 
     `foreign_commits` are spec commits that this checkout does not contain: units last changed from one of them
     are left alone, so that an older checkout never takes back a newer edit.
@@ -125,22 +174,30 @@ def changes(
     files = _group(flat)
     releases: list[ReleaseChange] = []
     left_alone: list[LeftAlone] = []
-    refusals: list[Refusal] = []
+    steps: list[PlannedStep] = []
+    stepping_files = _of_units(existing, [unit for unit, there in wanted.courses.items() if there.steps])
     for unit in wanted.stale:
-        model, release = spec.models[unit], stored.releases.get(unit)
-        changed = files.get(str(unit), [])
-        if release is not None and not changed and _same_version(release, model):
+        model, release, there = spec.models[unit], stored.releases.get(unit), wanted.courses.get(unit)
+        stepping = there is not None and bool(there.steps)
+        if release is not None and release.models and not files.get(str(unit)) and not stepping:
             continue
         if release is not None and release.source.commit in foreign_commits:
             files.pop(str(unit), None)
             left_alone.append(_newer(unit, release))
             continue
-        if release is not None and _digest_moved(release, model):
-            refusals.append(_immutable(unit, release, model))
-        rendered = Rendered(renderer.inputs(unit), _trees_of(unit, spec, trees))
-        record = _record(unit, model, release, rendered, now, source)
-        releases.append(_release_change(unit, model, release, spec))
-        files.setdefault(str(unit), []).append(_record_change(unit, record, stored))
+        if there and there.steps:
+            present = Present.of(unit, spec, wanted.desired, stepping_files[str(unit)], contents)
+            made = tuple(Chain(spec, renderer, there, present, source, unit in wanted.partial).steps(new_id))
+            steps += made
+            record = made[-1].files[record_path(unit)] or b""
+        else:
+            inputs = renderer.inputs(unit, there.lives, there.waves) if there else renderer.inputs(unit)
+            rendered = Rendered(inputs, _trees_of(unit, spec, trees))
+            simple = _first(unit, model, release, rendered, now, source)
+            record = dump_release(updated(there, rendered, source) if there else simple)
+        releases.append(_release_change(unit, model, release, spec, there))
+        action: Action = "update" if unit in stored.releases else "create"
+        files.setdefault(str(unit), []).append(FileChange(str(unit), action, record_path(unit), record))
     for unit in wanted.gone:
         release = stored.releases[unit]
         if release.source.commit in foreign_commits:
@@ -154,8 +211,9 @@ def changes(
         releases=tuple(releases),
         files=tuple(change for group in files.values() for change in sorted(group, key=lambda c: c.path)),
         left_alone=tuple(left_alone),
-        refusals=tuple(refusals),
+        refusals=tuple(_immutable(spec, wanted, foreign_commits)),
         seen=MappingProxyType({name: stored.record_ids.get(unit, "") for name, unit in units.items()}),
+        steps=tuple(steps),
     )
 
 
@@ -211,6 +269,15 @@ def _diff(path: str, before: bytes, after: bytes) -> str:
     return "".join(unified_diff(old, new, f"a/{path}", f"b/{path}"))
 
 
+def _of_units(existing: Mapping[str, Entry], units: Iterable[UnitKey]) -> dict[str, dict[str, Entry]]:
+    """What the repository holds of each unit, sorted out once for all of them."""
+    found: dict[str, dict[str, Entry]] = {str(unit): {} for unit in units}
+    for path, entry in existing.items() if found else ():
+        if (owner := owner_of(path)) in found:
+            found[owner][path] = entry
+    return found
+
+
 def _group(files: Iterable[FileChange]) -> dict[str, list[FileChange]]:
     grouped: dict[str, list[FileChange]] = {}
     for change in files:
@@ -222,16 +289,26 @@ def _same_version(release: Release, model: Model) -> bool:
     return (release.stable.version, release.stable.digest) == (model.version, model.artifact.digest)
 
 
-def _digest_moved(release: Release, model: Model) -> bool:
-    return release.stable.version == model.version and release.stable.digest != model.artifact.digest
+def _moved_digest(release: Release, model: Model) -> str:
+    """The digest under which the spec's version runs already, if it is another one; else empty."""
+    state = release.state
+    running = (state.stable, state.candidate and state.candidate.version, *(one.version for one in state.kept))
+    found = (one.digest for one in running if one and one.version == model.version)
+    return next((digest for digest in found if digest != model.artifact.digest), "")
 
 
-def _immutable(unit: UnitKey, release: Release, model: Model) -> Refusal:
-    return Refusal(
-        "immutable-version",
-        f"{unit}: version {model.version} was released with artifact {release.stable.digest[:19]}…, the spec now says "
-        f"{model.artifact.digest[:19]}…; a version never changes its artifact — give the new one a version of its own",
-    )
+def _immutable(spec: Spec, wanted: Wanted, foreign_commits: Collection[str]) -> Iterable[Refusal]:
+    """Units whose spec gives a version that runs another artifact; they change nothing, so they need not be stale."""
+    for unit, there in wanted.courses.items():
+        release, model = there.standing.release, spec.models[unit]
+        moved = _moved_digest(release, model)
+        if moved and release.source.commit not in foreign_commits:
+            yield Refusal(
+                "immutable-version",
+                f"{unit}: version {model.version} was released with artifact {moved[:19]}…, the spec now says "
+                f"{model.artifact.digest[:19]}…; a version never changes its artifact — "
+                "give the new one a version of its own",
+            )
 
 
 def _newer(unit: UnitKey, release: Release) -> LeftAlone:
@@ -245,21 +322,18 @@ def _newer_in_words(commit: str) -> str:
     )
 
 
-def _record(
+def _first(
     unit: UnitKey, model: Model, release: Release | None, rendered: Rendered, now: str, source: SpecSource
 ) -> Release:
-    gpu = model.serve.gpu
-    same = release is not None and _same_version(release, model)
-    stable = ReleasedVersion(
-        version=model.version,
-        digest=model.artifact.digest,
-        since=release.stable.since if release and same else now,
-        gpu_type=gpu.type if gpu else "",
-        gpus=gpu.count if gpu else 0,
-        replicas=model.serve.replicas.min,
+    """The record of a unit that simply runs what the spec names: its first, or one with another configuration."""
+    known = release or Release(unit, released(model, now), rendered)
+    return replace(
+        known,
+        stable=released(model, known.stable.since),
+        rendered=rendered,
+        source=source,
+        models=MappingProxyType({model.version: dump_model(model)}),
     )
-    previous = "" if release is None else release.previous if same else release.stable.version
-    return Release(unit, stable, rendered, source, previous)
 
 
 def _directory_trees(
@@ -286,13 +360,15 @@ def _trees_of(unit: UnitKey, spec: Spec, trees: Mapping[str, Mapping[str, tuple[
     return MappingProxyType({name: tree_id_of(trees[unit_directory(name, unit)]) for name in clusters})
 
 
-def _release_change(unit: UnitKey, model: Model, release: Release | None, spec: Spec) -> ReleaseChange:
+def _release_change(
+    unit: UnitKey, model: Model, release: Release | None, spec: Spec, there: Course | None
+) -> ReleaseChange:
     words = policy_in_words(model.rollout, spec.pipeline.rollouts[model.rollout])
     if release is None:
         return ReleaseChange(unit, "create", model.version, "", words)
-    return ReleaseChange(unit, "update", model.version, release.stable.version, words)
-
-
-def _record_change(unit: UnitKey, record: Release, stored: Stored) -> FileChange:
-    action: Action = "update" if unit in stored.releases else "create"
-    return FileChange(str(unit), action, record_path(unit), dump_release(record))
+    if there and there.steps:
+        event = there.steps[-1].decision.event
+        version = event.version.version if event else model.version
+        return ReleaseChange(unit, "update", version, release.stable.version, words, there.steps[-1].decision.kind)
+    running = there.state.candidate.version.version if there and there.state.candidate else release.stable.version
+    return ReleaseChange(unit, "update", running, running, words)

@@ -42,6 +42,9 @@ def plan_document(plan: Plan) -> dict[str, object]:
         "changes": list(_changes(plan)),
         "capacity": [_pool(use) for use in plan.capacity],
         "leftAlone": [_left_alone(item) for item in plan.left_alone],
+        "waiting": [_left_alone(item) for item in plan.waiting],
+        "steps": [{"unit": step.unit, "message": step.message} for step in plan.steps],
+        "outlook": [{"unit": item.unit, "lines": list(item.lines)} for item in plan.outlook],
         "warnings": list(plan.warnings),
         "refusals": [_refusal(item) for item in plan.refusals],
         "message": plan.message,
@@ -93,6 +96,7 @@ def _release(change: ReleaseChange) -> Json:
         "version": change.version,
         "previous": change.previous,
         "rollout": change.rollout,
+        "decision": change.decision,
     }
 
 

@@ -43,6 +43,8 @@ class ReleaseChange:
     previous: str
     rollout: str
     """What the policy is, in words: `careful (canary 1 % → 10 % → 50 % → 100 %)`."""
+    decision: str = ""
+    """What its rollout does (`start`, `roll-back`); empty for what happens at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,18 @@ class FileChange:
     content: bytes | None = field(repr=False)
     diff: str = field(default="", repr=False)
     """Unified diff for updates, empty otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """One step of a unit's rollout: a commit of its own, after everything else that the plan commits."""
+
+    unit: str
+    message: str
+    files: Mapping[str, bytes | None] = field(repr=False)
+    """What the commit sets (bytes) and removes (None), by path."""
+    goes_back: bool = False
+    """It takes traffic away from a version: routes come before anything else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +109,11 @@ class ClusterInfrastructure:
 
 @dataclass(frozen=True, slots=True)
 class PoolUse:
-    """GPUs of one pool: what min replicas need after the plan, at its peak, and what the pool can hold.
+    """GPUs of one pool: what runs by the records, what will when every rollout is over and nothing is kept any more,
+    the most in between if all units are at their largest at once, and what the pool can hold.
 
-    Prices are US dollars an hour for the nodes those GPUs need; None when the pool declares no price.
+    Autoscaled models count with their least replicas. Prices are US dollars an hour for the nodes that those GPUs
+    need; None when the pool declares no price.
     """
 
     cluster: str
@@ -121,6 +137,17 @@ class LeftAlone:
 
 
 @dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is ahead of a unit's rollout when nothing goes wrong, and what it could see of what does: a sentence a line.
+
+    For units whose rollout starts with the plan, and for those that wait for something else.
+    """
+
+    unit: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """A safety rule that stops apply; `flag` overrules it, where one does."""
 
@@ -140,19 +167,30 @@ class Plan:
     infrastructure: tuple[ClusterInfrastructure, ...] = ()
     capacity: tuple[PoolUse, ...] = ()
     left_alone: tuple[LeftAlone, ...] = ()
+    waiting: tuple[LeftAlone, ...] = ()
+    """Units that do not run yet what the spec names, and what each waits for."""
+    steps: tuple[PlannedStep, ...] = ()
+    """Steps of rollouts; what they change is among `files` as well."""
+    outlook: tuple[Outlook, ...] = ()
     warnings: tuple[str, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     message: str = ""
-    """The commit message; empty when no file changes."""
+    """The message of the commit of everything but the steps; empty when there is no such commit."""
     seen: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """For every unit that changes: the id of its release record at `base.head`, empty when there was none."""
     models: int = 0
     environments: tuple[str, ...] = ()
 
     @property
+    def at_once(self) -> tuple[FileChange, ...]:
+        """The files of the first commit: all but those of units that take a step of their rollout."""
+        stepping = {step.unit for step in self.steps}
+        return tuple(change for change in self.files if change.unit not in stepping)
+
+    @property
     def pending(self) -> bool:
-        """Whether there is anything to do: the prompt, the exit code and CI all ask this."""
-        return bool(self.releases or self.files or self.objects or any(self.resources()))
+        """Whether there is anything to do, or refused: the prompt, the exit code and CI all ask this."""
+        return bool(self.releases or self.files or self.objects or self.refusals or any(self.resources()))
 
     def resources(self) -> Iterator[tuple[str, ResourceChange]]:
         """Every infrastructure change with its cluster; reads are no changes."""

@@ -22,7 +22,9 @@ from gitops.plan.model import (
     FileChange,
     LeftAlone,
     ObjectChange,
+    Outlook,
     Plan,
+    PlannedStep,
     PoolUse,
     Refusal,
     ReleaseChange,
@@ -105,6 +107,9 @@ def _plan(saved: dict[str, Any]) -> Plan:
         "infrastructure": tuple(_infrastructure(item) for item in saved["infrastructure"]),
         "capacity": tuple(PoolUse(**item) for item in saved["capacity"]),
         "left_alone": tuple(LeftAlone(**item) for item in saved["left_alone"]),
+        "waiting": tuple(LeftAlone(**item) for item in saved["waiting"]),
+        "steps": tuple(_step(item) for item in saved["steps"]),
+        "outlook": tuple(Outlook(item["unit"], tuple(item["lines"])) for item in saved["outlook"]),
         "warnings": tuple(saved["warnings"]),
         "refusals": tuple(Refusal(**item) for item in saved["refusals"]),
         "seen": MappingProxyType(dict(saved["seen"])),
@@ -121,6 +126,11 @@ def _release(item: dict[str, Any]) -> ReleaseChange:
 def _file(item: dict[str, Any]) -> FileChange:
     content = item["content"]
     return FileChange(**(item | {"content": None if content is None else _bytes(content)}))
+
+
+def _step(item: dict[str, Any]) -> PlannedStep:
+    files = {path: None if content is None else _bytes(content) for path, content in item["files"].items()}
+    return PlannedStep(item["unit"], item["message"], MappingProxyType(files), item["goes_back"])
 
 
 def _object(item: dict[str, Any]) -> ObjectChange:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Protocol
 
 from gitops.plan.observed import Entry
+from gitops.render.live import Live, Waves
 from gitops.render.renderer import Renderer, unit_directory
 from gitops.rollout.release import Release
 from gitops.spec.resolved import Spec
@@ -32,14 +34,25 @@ class Stored:
     loose: Mapping[str, Entry] = field(default_factory=lambda: MappingProxyType({}))
 
 
-def stale_units(spec: Spec, renderer: Renderer, stored: Stored) -> list[UnitKey]:
+class Running(Protocol):
+    """What runs of a unit, where that is not simply the version that the spec names."""
+
+    @property
+    def lives(self) -> Sequence[Live]: ...
+    @property
+    def waves(self) -> Waves | None: ...
+
+
+def stale_units(spec: Spec, renderer: Renderer, stored: Stored, running: Mapping[UnitKey, Running]) -> list[UnitKey]:
     """Units whose files may have to change: the inputs differ, or the files are not those that we rendered."""
-    return [unit for unit in spec.models if not _is_fresh(unit, spec, renderer, stored)]
+    return [unit for unit in spec.models if not is_fresh(unit, spec, renderer, stored, running.get(unit))]
 
 
-def _is_fresh(unit: UnitKey, spec: Spec, renderer: Renderer, stored: Stored) -> bool:
+def is_fresh(unit: UnitKey, spec: Spec, renderer: Renderer, stored: Stored, running: Running | None) -> bool:
+    """Whether the repository holds exactly what would be rendered for the unit now."""
     release = stored.releases.get(unit)
-    if release is None or release.rendered.inputs != renderer.inputs(unit):
+    inputs = renderer.inputs(unit, running.lives, running.waves) if running else renderer.inputs(unit)
+    if release is None or release.rendered.inputs != inputs:
         return False
     trees = release.rendered.trees
     clusters = spec.environments[unit.environment].clusters

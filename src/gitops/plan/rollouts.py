@@ -1,0 +1,217 @@
+"""Where each unit stands in its rollout: which version it should run, why not yet, and what Git alone says is due."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from gitops.plan.lives import lives_of, models_of, target_of, waves_of
+from gitops.plan.room import Room
+from gitops.plan.stored import Stored
+from gitops.render.live import Live, Waves
+from gitops.rollout.approvals import Uncounted, decide
+from gitops.rollout.machine import Decision, needed
+from gitops.rollout.observation import Observation
+from gitops.rollout.policy import Policy, policy_of
+from gitops.rollout.release import Release
+from gitops.rollout.state import ModelVersion, RolloutState
+from gitops.spec.environment import Environment
+from gitops.spec.pipeline import Model
+from gitops.spec.promotion import frozen, pinned, predecessor, wave_of
+from gitops.spec.resolved import Spec
+from gitops.values import UnitKey
+
+_STATIC = 4
+"""No more steps than that follow from Git alone: lapse, roll back, start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One released unit at one moment, with everything that is known without looking at live systems."""
+
+    unit: UnitKey
+    release: Release
+    model: Model
+    """What the spec says of it."""
+    policy: Policy
+    state: RolloutState
+    target: ModelVersion
+    """What should run here: as long as `entry` holds a new version back, what is under way stays the target."""
+    entry: str
+    manual: bool
+    freeze: str
+    environment: Environment
+
+    def observe(self, now: int, room: Room) -> Observation:
+        """What Git alone shows. Nothing is known to be ready, and no gate has been asked."""
+        return Observation(
+            now=now,
+            target=self.target,
+            room=self.has_room(room),
+            entry=self.entry,
+            manual=self.manual,
+            freeze=self.freeze,
+        )
+
+    def has_room(self, room: Room) -> bool:
+        """Whether the clusters have room for what the next weight needs."""
+        candidate = self.state.candidate
+        if candidate is None and self.target == self.state.stable:
+            return True
+        model = self.models()[candidate.version.version] if candidate else self.model
+        waves = zip(wave_of(self.environment), needed(self.policy, self.state, self.target), strict=False)
+        scales = {cluster: scale for clusters, scale in waves for cluster in clusters}
+        return room.fits(self.unit, model, scales)
+
+    def models(self, *, as_released: bool = False) -> dict[str, Model]:
+        """Every version that may run here: those of the record, and the one that the spec names.
+
+        With `as_released` the versions of the record stay as they are, whatever the spec has changed since.
+        """
+        known = models_of(self.release, None if as_released else self.model)
+        return {self.model.version: self.model} | known
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a rollout: the decision, and what runs after it."""
+
+    decision: Decision
+    lives: tuple[Live, ...]
+    waves: Waves | None
+
+
+def standings(spec: Spec, stored: Stored, now: int, always: Container[UnitKey] = ()) -> Iterator[Standing]:
+    """Every released unit of the spec that is not simply running what the spec names, and those of `always`."""
+    freezes = {name: frozen(environment, now) for name, environment in spec.environments.items()}
+    for unit, model in spec.models.items():
+        release = stored.releases.get(unit)
+        if release is not None and (unit in always or not (release.settled and _runs(release, model))):
+            yield standing(spec, stored, unit, freezes[unit.environment])
+
+
+def standing(spec: Spec, stored: Stored, unit: UnitKey, freeze: str) -> Standing:
+    """Where one released unit stands."""
+    model, release, environment = spec.models[unit], stored.releases[unit], spec.environments[unit.environment]
+    state, target = release.state, target_of(model)
+    entry = _entry(spec, stored, unit, target)
+    if entry and state.candidate:
+        # The version on its way goes on: the next one has yet to be verified before it comes here.
+        target, entry = state.candidate.version, ""
+    return Standing(
+        unit=unit,
+        release=release,
+        model=model,
+        policy=policy_of(spec.pipeline.rollouts[model.rollout], environment),
+        state=state,
+        target=target,
+        entry=entry,
+        manual=environment.promotion == "manual",
+        freeze=freeze,
+        environment=environment,
+    )
+
+
+def first_entry(spec: Spec, stored: Stored, unit: UnitKey) -> str:
+    """Why a unit without a release may not get its first one yet; empty when it may.
+
+    A model that runs nowhere is released everywhere at once, in promotion order: there is nothing to protect yet.
+    """
+    if not any(known.model == unit.model for known in stored.releases):
+        return ""
+    return _entry(spec, stored, unit, target_of(spec.models[unit]))
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What a unit does next: the steps that are due, and what runs when they are done."""
+
+    standing: Standing
+    steps: tuple[Step, ...]
+    lives: tuple[Live, ...]
+    waves: Waves | None
+    held: str = ""
+    """Why the version that the spec names has not started; empty when it runs or is on its way."""
+
+    @property
+    def state(self) -> RolloutState:
+        """The state after the steps."""
+        return self.steps[-1].decision.state if self.steps else self.standing.state
+
+
+def course(here: Standing, decisions: Sequence[Decision], *, as_released: bool = False, held: str = "") -> Course:
+    """The unit's course when it does these decisions, one after the other.
+
+    With `as_released`, versions that run already stay as they are, whatever the spec has changed of them since.
+    """
+    models = here.models(as_released=as_released)
+
+    def shown(state: RolloutState) -> tuple[tuple[Live, ...], Waves | None]:
+        lives = lives_of(here.release, state, models)
+        return lives, waves_of(here.release, state, models, here.environment)
+
+    steps = tuple(Step(decision, *shown(decision.state)) for decision in decisions)
+    return Course(here, steps, *shown(decisions[-1].state if decisions else here.state), held)
+
+
+def courses(
+    spec: Spec, stored: Stored, now: int, uncounted: Mapping[UnitKey, Uncounted] = MappingProxyType({})
+) -> dict[UnitKey, Course]:
+    """The course of every unit that does not simply run what the spec names, as far as Git alone can say.
+
+    `uncounted` are recorded approvals that do not count.
+    """
+    room = Room(spec, stored)
+    return {here.unit: _due(here, now, room, uncounted.get(here.unit, {})) for here in standings(spec, stored, now)}
+
+
+def _due(here: Standing, now: int, room: Room, uncounted: Uncounted) -> Course:
+    """A new version starts, or one that the spec left goes back; anything else needs a look at live systems."""
+    decisions: list[Decision] = []
+    present = here
+    while len(decisions) < _STATIC:
+        decision = decide(present.policy, present.state, present.observe(now, room), uncounted)
+        if not _follows_from_spec(present, decision):
+            break
+        decisions.append(decision)
+        present = replace(present, state=decision.state)
+    waits = present.state.candidate is None and present.target != present.state.stable
+    return course(here, decisions, held=decision.sentence if waits else "")
+
+
+def _runs(release: Release, model: Model) -> bool:
+    return (release.stable.version, release.stable.digest) == (model.version, model.artifact.digest)
+
+
+def _entry(spec: Spec, stored: Stored, unit: UnitKey, target: ModelVersion) -> str:
+    """A version comes to an environment when the one before it runs it for all traffic, or when it is pinned there."""
+    release = stored.releases.get(unit)
+    if release and release.state.stable == target:
+        return ""
+    if release and (digest := _other_artifact(release, target)):
+        return f"{target.version} runs with artifact {digest[:19]}…, and a version never changes its artifact"
+    if pinned(spec, unit):
+        return ""
+    before = predecessor(spec, unit)
+    if before is None:
+        return ""
+    known = stored.releases.get(before)
+    if known and known.state.stable == target:
+        return ""
+    return f"not verified in {before.environment} yet"
+
+
+def _other_artifact(release: Release, target: ModelVersion) -> str:
+    """The digest with which the target's version runs already, when that is another one."""
+    state = release.state
+    running = (state.stable, state.candidate and state.candidate.version, *(one.version for one in state.kept))
+    found = (one.digest for one in running if one and one.version == target.version)
+    return next((digest for digest in found if digest != target.digest), "")
+
+
+def _follows_from_spec(here: Standing, decision: Decision) -> bool:
+    if decision.kind in ("start", "clear"):
+        return True
+    candidate = here.state.candidate
+    return decision.kind == "roll-back" and candidate is not None and candidate.version != here.target

@@ -1,0 +1,155 @@
+"""GPUs that versions take, by cluster and pool, and whether there is room for more of them.
+
+What a version takes follows from the same numbers as its manifests: `render.live` says how many replicas it has.
+Autoscaled versions count with the least that they run.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+
+from gitops.plan.lives import lives_of, models_of, waves_of
+from gitops.plan.stored import Stored
+from gitops.render.live import Live, Waves, lives_in, replica_share, replicas_for, replicas_of
+from gitops.rollout.release import Release
+from gitops.spec.pipeline import Model, Serve
+from gitops.spec.placement import Pool, choose_pool, pools
+from gitops.spec.resolved import Spec
+from gitops.values import UnitKey
+
+Place = tuple[str, str]
+"""A cluster and one of its pools."""
+
+
+class Pools:
+    """Every pool of the spec's clusters, and what versions take of them."""
+
+    def __init__(self, spec: Spec) -> None:
+        self._spec = spec
+        self._chosen: dict[tuple[str, str | None, str, int], Pool | None] = {}
+
+    @cached_property
+    def by_cluster(self) -> Mapping[str, Mapping[str, Pool]]:
+        """The pools whose GPUs are known, by cluster and name, in the spec's order."""
+        return {name: pools(cluster) for name, cluster in self._spec.clusters.items()}
+
+    def chosen(self, cluster: str, serve: Serve) -> Pool | None:
+        """The pool that a model runs on; None without a GPU, and where no pool has it."""
+        if serve.gpu is None:
+            return None
+        key = cluster, serve.pool, serve.gpu.type, serve.gpu.count
+        if key not in self._chosen:
+            self._chosen[key] = choose_pool(serve, self.by_cluster.get(cluster, {}))
+        return self._chosen[key]
+
+    def routed(self, unit: UnitKey) -> bool:
+        """Whether a gateway splits the unit's traffic; otherwise replicas are the weights."""
+        model, environment = self._spec.models.get(unit), self._spec.environments.get(unit.environment)
+        return bool(environment and environment.gateway and model and model.route)
+
+    def taken(
+        self, unit: UnitKey, lives: Sequence[Live], waves: Waves | None, clusters: Sequence[str] | None = None
+    ) -> Counter[Place]:
+        """GPUs of versions that run side by side, on these clusters; by default on all of the environment."""
+        found: Counter[Place] = Counter()
+        routed = self.routed(unit)
+        for cluster in self._spec.environments[unit.environment].clusters if clusters is None else clusters:
+            here = lives_in(cluster, lives, waves)
+            for live, count in zip(here, replicas_of(here, routed=routed), strict=True):
+                if (gpu := live.model.serve.gpu) and count and (pool := self.chosen(cluster, live.model.serve)):
+                    found[cluster, pool.name] += count * gpu.count
+        return found
+
+    def wanted(self, unit: UnitKey, model: Model) -> dict[Place, int]:
+        """GPUs of one version that has all traffic."""
+        gpu, found = model.serve.gpu, {}
+        for cluster in self._spec.environments[unit.environment].clusters:
+            if gpu and (pool := self.chosen(cluster, model.serve)):
+                found[cluster, pool.name] = gpu.count * model.serve.replicas.min
+        return found
+
+    def recorded(self, release: Release) -> Mapping[Place, int]:
+        """GPUs of everything that runs by a record, on the clusters that the record names and the spec still has."""
+        clusters = [name for name in release.rendered.trees if name in self._spec.clusters]
+        if not (release.candidate or release.kept) or not release.models:
+            return self._stable(release, clusters)
+        state, models = release.state, models_of(release, None)
+        environment = self._spec.environments.get(release.unit.environment)
+        waves = waves_of(release, state, models, environment) if environment else None
+        if waves and not waves.keys() >= set(clusters):
+            waves = None
+        return self.taken(release.unit, lives_of(release, state, models), waves, clusters)
+
+    def _stable(self, release: Release, clusters: Sequence[str]) -> dict[Place, int]:
+        """The head of the record says it, so that thousands of models need not be read."""
+        gpus, found = release.stable.gpus * release.stable.replicas, {}
+        for cluster in clusters if gpus else ():
+            if pool := self._pool_of_stable(release, cluster):
+                found[cluster, pool.name] = gpus
+        return found
+
+    def _pool_of_stable(self, release: Release, cluster: str) -> Pool | None:
+        """The pool of the spec's model if it has the same GPU, else as it was released, else the first that fits."""
+        stable = release.stable
+        model = self._spec.models.get(release.unit)
+        if model is None or _gpu(model) != (stable.gpu_type, stable.gpus):
+            model = models_of(release, None).get(stable.version)
+        if model and (pool := self.chosen(cluster, model.serve)):
+            return pool
+        fitting = (p for p in self.by_cluster[cluster].values() if p.gpu_type == stable.gpu_type)
+        return next((pool for pool in fitting if pool.gpus >= stable.gpus), None)
+
+
+class Room:
+    """GPUs that are free at each pool's largest size; worked out once, when it is first asked for."""
+
+    def __init__(self, spec: Spec, stored: Stored) -> None:
+        self._spec, self._stored, self._pools = spec, stored, Pools(spec)
+
+    def fits(self, unit: UnitKey, model: Model, scales: Mapping[str, int]) -> bool:
+        """Whether the version fits on each cluster when it is sized there for that percentage of traffic.
+
+        What the unit's candidate takes already counts as free. Models without a GPU always fit: nothing is known
+        about CPUs.
+        """
+        return all(
+            self._others(unit)[place] + gpus <= pool.capacity for place, pool, gpus in self._asked(unit, model, scales)
+        )
+
+    @cached_property
+    def _used(self) -> Counter[Place]:
+        used: Counter[Place] = Counter()
+        for release in self._stored.releases.values():
+            for place, gpus in self._pools.recorded(release).items():
+                used[place] += gpus
+        return used
+
+    def _others(self, unit: UnitKey) -> Counter[Place]:
+        """What everything but the unit's candidate takes."""
+        release = self._stored.releases.get(unit)
+        if release is None or release.candidate is None:
+            return self._used
+        rest = Counter(self._used)
+        rest.subtract(self._pools.recorded(release))
+        rest.update(self._pools.recorded(replace(release, candidate=None)))
+        return rest
+
+    def _asked(self, unit: UnitKey, model: Model, scales: Mapping[str, int]) -> Iterator[tuple[Place, Pool, int]]:
+        """Where the version would run, and with how many GPUs."""
+        release, gpu = self._stored.releases.get(unit), model.serve.gpu
+        stable = release.stable.replicas if release else 0
+        for cluster in self._spec.environments[unit.environment].clusters:
+            scale = scales.get(cluster, 0)
+            if gpu and scale and (pool := self._pools.chosen(cluster, model.serve)):
+                count = replicas_for(model.serve.replicas.min, scale)
+                if not self._pools.routed(unit) and scale < 100:
+                    count = max(count, min(replica_share(scale, stable)[0], model.serve.replicas.max))
+                yield (cluster, pool.name), pool, count * gpu.count
+
+
+def _gpu(model: Model) -> tuple[str, int]:
+    gpu = model.serve.gpu
+    return (gpu.type, gpu.count) if gpu else ("", 0)
