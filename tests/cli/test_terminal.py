@@ -18,6 +18,7 @@ import pytest
 
 from tests.cli.small import commits, live, release_chat, small_project
 from tests.support.project import Project
+from tests.view.screen import Screen
 
 TAKES_THE_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
@@ -28,7 +29,7 @@ DEADLINE = 60.0
 
 
 class Terminal:
-    """A command with a terminal of its own, 120 columns wide."""
+    """A command with a terminal of its own, 120 columns wide and 40 lines high."""
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
         self._ours, theirs = os.openpty()
@@ -43,6 +44,13 @@ class Terminal:
         )
         os.close(theirs)
         self.shown = ""
+
+    @property
+    def screen(self) -> Screen:
+        """What a person sees."""
+        screen = Screen(120, 40)
+        screen.feed(self.shown)
+        return screen
 
     def wait_for(self, text: str) -> None:
         """Read until `text` is on the screen."""
@@ -148,6 +156,47 @@ def test_colour_is_for_terminals_that_want_it(pending: Project) -> None:
         assert "\x1b" not in plain.shown
 
 
+# --- The live view -----------------------------------------------------------------------------------------------
+
+
+def test_a_rollout_is_watched(pending: Project) -> None:
+    terminal = on_terminal(pending, "apply", "--yes", "--wait")
+    assert terminal.end() == 0
+    assert "1 rollout under way" in terminal.shown
+    lines = terminal.screen.text.splitlines()
+    kinds = [line.split()[3 if "%" not in line else 5] for line in lines if re.match(r"\d\d:\d\d:\d\d  dev/chat", line)]
+    assert kinds[-1] == "promote", "events stay"
+    assert lines[-1] == "Every release runs what the spec names."
+    assert "under way" not in terminal.screen.text
+
+
+def test_without_colours_it_is_still_drawn(pending: Project) -> None:
+    terminal = on_terminal(pending, "apply", "--yes", "--wait", env={"NO_COLOR": "1"})
+    assert terminal.end() == 0
+    assert "under way" in terminal.shown
+    assert not re.search(r"\x1b\[\d*m", terminal.shown)
+
+
+def test_a_dumb_terminal_gets_lines(pending: Project) -> None:
+    terminal = on_terminal(pending, "apply", "--yes", "--wait", env={"TERM": "dumb"})
+    assert terminal.end() == 0
+    assert "\x1b" not in terminal.shown
+    assert re.search(r"dev/chat +1\.1\.0 +100 % +promote", terminal.shown)
+
+
+def test_run_is_watched_and_stops_after_its_pass(pending: Project) -> None:
+    pending.edit("environments/dev.yaml", "speed: 1000", "speed: 0.01")
+    pending.gitops("apply", "--yes")
+    terminal = on_terminal(pending, "run", "--interval", "0.2")
+    terminal.wait_for("waits for ready capacity: 0 %")
+    terminal.type(CTRL_C)
+    assert terminal.end() == 0
+    assert "under way" not in terminal.screen.text
+    assert (
+        terminal.screen.text.splitlines()[-1] == "stopped; what was pushed stays, and the next run goes on from there"
+    )
+
+
 # --- Ctrl-C ----------------------------------------------------------------------------------------------------
 
 
@@ -161,23 +210,26 @@ def test_ctrl_c_at_the_question_does_nothing(pending: Project) -> None:
 
 
 def test_ctrl_c_while_a_model_loads_and_then_the_same_command_again(pending: Project) -> None:
-    pending.edit("environments/dev.yaml", "speed: 1000", "speed: 1")
-    terminal = on_terminal(pending, "apply", "--yes", env={"NO_COLOR": "1"})
-    terminal.wait_for("dev/chat waiting: 0 of 1 replicas available")
+    pending.edit("pipeline.yaml", "readyTimeout: 20s", "readyTimeout: 10m")
+    pending.edit("environments/dev.yaml", "speed: 1000", "speed: 0.3")
+    terminal = on_terminal(pending, "apply", "--yes", "--wait")
+    terminal.wait_for("waits for ready capacity: 0 %")
+    assert "dev/chat  1.0.0 → 1.1.0  rolling" in terminal.screen.visible
     terminal.type(CTRL_C)
     assert terminal.end() == 130
-    last = terminal.shown.split("^C")[-1].strip().splitlines()
-    assert last == ["interrupted; what was pushed stays, and the same command finishes it"]
+    shown = terminal.screen.text
+    assert "under way" not in shown, "the live view is taken away"
+    assert shown.splitlines()[-1] == "interrupted; what was pushed stays, and the same command finishes it"
     with live(pending, "local", embedded=False) as cluster:
         assert cluster.get("Service", "acme-dev", "chat")["spec"]["selector"]["gitops/version"] == "1.0.0"
     assert released(pending) == 2
 
-    done = pending.gitops("apply", "--yes")
-    assert re.search(r"dev/chat ready after \d", done.err)
+    done = pending.gitops("apply", "--yes", "--wait")
+    assert re.search(r"dev/chat +1\.1\.0 +100 % +promote +replaces 1\.0\.0, which stays warm for 1h 00m", done.out)
+    assert "\x1b" not in done.out
     with live(pending, "local", embedded=False) as cluster:
         assert cluster.get("Service", "acme-dev", "chat")["spec"]["selector"]["gitops/version"] == "1.1.0"
-        assert cluster.get("Deployment", "acme-dev", "chat-1-0-0") is None
-    assert released(pending) == 2
+        assert cluster.get("Deployment", "acme-dev", "chat-1-0-0"), "it stays warm"
     pending.gitops("plan", expect=0)
 
 

@@ -12,7 +12,9 @@ from gitops.plan.model import (
     FileChange,
     LeftAlone,
     ObjectChange,
+    Outlook,
     Plan,
+    PlannedStep,
     PoolUse,
     Reason,
     Refusal,
@@ -77,12 +79,22 @@ def bump() -> Plan:
     unit = "production/support-chat"
     return Plan(
         base=base(),
-        releases=(ReleaseChange(UnitKey("production", "support-chat"), "update", "2.3.0", "2.2.0", CAREFUL),),
+        releases=(ReleaseChange(UnitKey("production", "support-chat"), "update", "2.3.0", "2.2.0", CAREFUL, "start"),),
         files=(
             file(unit, "create", "support-chat-2-3-0/deployment.yaml"),
             file(unit, "create", "support-chat-2-3-0/service.yaml"),
             file(unit, "update", "route.yaml", DIFF),
             file(unit, "delete", "support-chat-2-2-0/deployment.yaml"),
+        ),
+        steps=(PlannedStep(unit, "rollout(production/support-chat): start 2.3.0 beside 2.2.0\n", {}),),
+        outlook=(
+            Outlook(
+                unit,
+                (
+                    "takes 2h 04m when nothing goes wrong",
+                    "latency-p99 sees +50 % within 15m at 1 %, and +10 % only from 50 % on",
+                ),
+            ),
         ),
         objects=(
             change(unit, "create", "Deployment", "support-chat-2-3-0"),
@@ -194,6 +206,44 @@ def offline() -> Plan:
     )
 
 
+def rollouts() -> Plan:
+    """Everything that may become of releases at once: one starts, one goes back, others wait."""
+    unit = UnitKey
+    return Plan(
+        base=base(),
+        releases=(
+            ReleaseChange(unit("dev", "support-chat"), "update", "2.4.0", "2.3.0", CAREFUL, "start"),
+            ReleaseChange(unit("dev", "summarizer"), "create", "1.0.0", "", CAREFUL),
+            ReleaseChange(unit("staging", "embedder"), "update", "1.1.0", "1.0.0", CAREFUL, "roll-back"),
+            ReleaseChange(unit("production", "embedder"), "update", "1.0.0", "1.0.0", CAREFUL),
+            ReleaseChange(unit("production", "reranker"), "update", "3.1.0", "3.0.0", CAREFUL, "clear"),
+            ReleaseChange(unit("production", "retired"), "delete", "1.0.0", "1.0.0", ""),
+        ),
+        files=(file("dev/support-chat", "create", "support-chat-2-4-0/deployment.yaml"),),
+        objects=(change("dev/support-chat", "create", "Deployment", "support-chat-2-4-0"),),
+        waiting=(
+            LeftAlone("staging/support-chat", "2.4.0 waits: not verified in dev yet"),
+            LeftAlone("production/support-chat", "2.4.0 waits for approval: 1 of 2 (alice@acme.example)"),
+        ),
+        steps=(
+            PlannedStep("dev/support-chat", "rollout(dev/support-chat): start 2.4.0 beside 2.3.0\n", {}),
+            PlannedStep("staging/embedder", "rollout(staging/embedder): roll back 1.1.0 to 1.0.0\n", {}, True),
+        ),
+        outlook=(
+            Outlook("dev/support-chat", ("takes 11m when nothing goes wrong", "error-rate sees 2 % within 10m")),
+            Outlook(
+                "production/support-chat",
+                (
+                    "takes 2h 04m when nothing goes wrong, once it may start",
+                    "needs 3 more L4 from 50 % on; pool l4 of aws-production has 4 left at its largest",
+                ),
+            ),
+        ),
+        models=6,
+        environments=ENVIRONMENTS,
+    )
+
+
 def refused() -> Plan:
     """A model disappears from the spec, and a safety rule asks whether that is meant."""
     return Plan(
@@ -225,7 +275,10 @@ def hostile() -> Plan:
     unit = UnitKey(evil, evil)
     return Plan(
         base=dataclasses.replace(base(), pipeline=evil, spec_commit=evil, head=evil),
-        releases=(ReleaseChange(unit, "update", evil, "1", evil),),
+        releases=(ReleaseChange(unit, "update", evil, "1", evil, "start"),),
+        waiting=(LeftAlone(evil, evil),),
+        steps=(PlannedStep(str(unit), evil, {}),),
+        outlook=(Outlook(str(unit), (evil,)), Outlook(evil, (evil,))),
         files=(FileChange(str(unit), "update", evil, b"\xff", f"+{evil}\n````\n+</details>\n"),),
         objects=(
             ObjectChange(
@@ -265,4 +318,4 @@ def large(models: int = 1000) -> Plan:
     )
 
 
-NAMED = {plan.__name__: plan for plan in (bump, drift, first, offline, refused, nothing)}
+NAMED = {plan.__name__: plan for plan in (bump, drift, first, offline, rollouts, refused, nothing)}

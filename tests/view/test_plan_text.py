@@ -15,7 +15,7 @@ from gitops.view.plan_text import plan_text
 from gitops.view.wording import value_words
 from tests.plan.strategies import json, patient, plans
 from tests.view import goldens
-from tests.view.plans import NAMED, bump, drift, first, hostile, large, nothing, offline
+from tests.view.plans import NAMED, bump, drift, first, hostile, large, nothing, offline, rollouts
 
 
 @pytest.mark.parametrize("name", NAMED)
@@ -34,8 +34,17 @@ def test_golden_hostile() -> None:
 @pytest.mark.parametrize(
     ("plan", "last"),
     [
-        (bump(), "Plan: 1 release, 4 files, 4 objects, 0 infrastructure changes."),
+        (bump(), "Plan: 1 release (1 rollout starts), 4 files, 4 objects, 0 infrastructure changes."),
         (offline(), "Plan: 1 release, 1 file. Clusters and infrastructure were not looked at."),
+        (
+            rollouts(),
+            "Plan: 6 releases (1 rollout starts, 1 goes back, 1 rejection lapses, 2 at once, 1 removed), 1 file, "
+            "1 object, 0 infrastructure changes. 2 units wait.",
+        ),
+        (
+            dataclasses.replace(nothing(), waiting=rollouts().waiting),
+            "No changes. Git, clusters and infrastructure match the spec, except for what waits.",
+        ),
         (nothing(), "No changes. Git, clusters and infrastructure match the spec."),
         (
             dataclasses.replace(offline(), releases=(), files=()),

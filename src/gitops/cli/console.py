@@ -8,7 +8,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from gitops.errors import GitopsError
@@ -19,26 +19,82 @@ OK, ERROR, PENDING, INTERRUPTED = 0, 1, 2, 130
 """Exit codes: nothing to do (or done), an error, changes pending (plan and diff), Ctrl-C."""
 
 
+class Occupant(Protocol):
+    """What draws on the terminal, and shows what others have to say there."""
+
+    def above(self, text: str) -> None:
+        """Say something for good."""
+
+    def status(self, text: str) -> None:
+        """Say what is being done at this moment."""
+
+    def close(self) -> None:
+        """Leave the terminal to others."""
+
+
+_occupants: list[Occupant] = []
+
+
+def occupy(occupant: Occupant) -> None:
+    """From now on, until `restore`, everything goes through `occupant`."""
+    _occupants.append(occupant)
+
+
+def restore() -> None:
+    """Give the terminal back to plain lines."""
+    while _occupants:
+        _occupants.pop().close()
+
+
 def write(text: str) -> None:
     """A result, with one newline at its end."""
+    if _occupants:
+        _occupants[-1].above(text)
+        return
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
     sys.stdout.flush()
 
 
 def note(text: str) -> None:
     """A line about work in progress."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    shown = _harmless(text)
+    if _occupants and sys.stderr.isatty():
+        _occupants[-1].above(shown)
+        return
+    _say(shown)
 
 
 def progress(line: str) -> None:
     """Progress of the world: dimmed on a terminal, plain in CI."""
-    note(f"\x1b[2m{line}\x1b[0m" if colored(sys.stderr.isatty()) else line)
+    if _occupants and sys.stderr.isatty():
+        _occupants[-1].status(line)
+        return
+    shown = _harmless(line)
+    _say(f"\x1b[2m{shown}\x1b[0m" if colored(sys.stderr.isatty()) else shown)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def _harmless(text: str) -> str:
+    """Whatever a spec, a commit or a server put into it cannot drive the terminal."""
+    if text.isprintable():
+        return text
+    from gitops.view.terminal import visible
+
+    return "\n".join(map(visible, text.split("\n")))
 
 
 def colored(terminal: bool) -> bool:
     """Whether to use colours: on a terminal, unless NO_COLOR is set or TERM is dumb."""
     return terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+def drawable() -> bool:
+    """Whether standard output is a terminal on which something can be drawn again in its place."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def fail(error: GitopsError) -> int:
@@ -64,7 +120,7 @@ def guarded(run: Callable[[], int]) -> int:
     gc.freeze()
     gc.enable()  # __main__ disabled it while loading
     try:
-        return run()
+        return _restored(run)
     except Base as error:
         return fail(error)
     except KeyboardInterrupt:
@@ -84,6 +140,13 @@ def guarded(run: Callable[[], int]) -> int:
         note(f"error: this is a bug in gitops: {type(error).__name__}: {error}")
         note(f"  next: report it with the log at {log}")
         return ERROR
+
+
+def _restored(run: Callable[[], int]) -> int:
+    try:
+        return run()
+    finally:
+        restore()
 
 
 def _crash_log() -> str:

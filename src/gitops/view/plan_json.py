@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from typing import Any
-
-import orjson
 
 from gitops.plan.document import encode, plan_document
 from gitops.plan.model import Plan
+from gitops.view.schema import schema_of
 
 
 def plan_json(plan: Plan, *, pretty: bool = True) -> bytes:
@@ -18,5 +16,4 @@ def plan_json(plan: Plan, *, pretty: bool = True) -> bytes:
 
 def plan_schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of the plan's document, and of the saved plan, which adds to it."""
-    schema: dict[str, Any] = orjson.loads(files("gitops.view").joinpath("schemas/plan.v1.json").read_bytes())
-    return schema
+    return schema_of("plan")

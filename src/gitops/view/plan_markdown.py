@@ -81,13 +81,16 @@ def _parts(plan: Plan, budget: int) -> Iterator[Part]:
     yield _counts(plan)
     yield from _table(_UNIT_HEAD if _few_units(plan) else _ENVIRONMENT_HEAD, _summary_rows(plan))
     yield from _capacity(plan.capacity)
+    yield from _table(("Waiting", "For what"), ((code(i.unit), prose(i.reason)) for i in plan.waiting))
     yield from _table(("Left alone", "Why"), ((code(i.unit), prose(i.reason)) for i in plan.left_alone))
     for cluster in plan.infrastructure:
         yield from _infrastructure(cluster)
     # Production first: when not all fits, that is what must be seen.
     order = {environment: i for i, environment in enumerate(plan.environments)}
     units = sorted(_units(plan).items(), key=lambda item: -order.get(item[0].partition("/")[0], -1))
-    yield from (_unit(unit, changes) for unit, changes in units)
+    outlook = wording.outlook_of(plan)
+    yield from (_unit(unit, changes, outlook.pop(unit, ())) for unit, changes in units)
+    yield from (_ahead(unit, lines) for unit, lines in outlook.items())
 
 
 def _refusals(plan: Plan, share: int) -> Iterator[Part]:
@@ -118,8 +121,6 @@ def _counts(plan: Plan) -> Part:
         looked = plan.base.live or kind in ("release", "file") or any(actions.values())
         cells = [str(number) for number in actions.values()] if looked else ["not looked at", "", ""]
         lines.append(f"| {noun} | {' | '.join(cells)} |")
-    if any(release.action != "delete" for release in plan.releases):
-        lines += ["", wording.AT_ONCE]
     return Part(_HEAD, "\n".join(lines) + "\n")
 
 
@@ -167,7 +168,10 @@ def _summary_rows(plan: Plan) -> Iterator[tuple[str, ...]]:
 
 
 def _release(change: ReleaseChange) -> str:
-    return f"{change.action} {code(wording.version_words(change))}"
+    return f"{_VERBS.get(change.decision, change.action)} {code(wording.version_words(change))}"
+
+
+_VERBS = {"start": "rollout", "roll-back": "roll back", "clear": "lift rejections for"}
 
 
 def _capacity(capacity: Sequence[PoolUse]) -> Iterator[Part]:
@@ -201,14 +205,30 @@ def _infrastructure(cluster: ClusterInfrastructure) -> Iterator[Part]:
         yield _details("cluster", f"{code(name)}: {rest}", [_fenced(lines)])
 
 
-def _unit(unit: str, changes: _Changes) -> Part:
+def _unit(unit: str, changes: _Changes, outlook: Sequence[str]) -> Part:
     releases, files, objects = changes
-    parts = [Part(_BLOCK, f"Release {_release(item)} {code(item.rollout)}\n\n", "release") for item in releases]
+    parts = [Part(_BLOCK, f"{_how(item)}\n\n", "release") for item in releases]
+    if outlook:
+        parts.append(_sentences(outlook))
     if objects:
         parts.append(_fenced([_object(change) for change in objects]))
     parts += [part for file in files for part in _file(file)]
     counts = f"files {marks(file.action for file in files)}, objects {marks(o.action for o in objects)}"
     return _details("unit", f"{code(unit_name(unit))}: {counts}", parts)
+
+
+def _ahead(unit: str, outlook: Sequence[str]) -> Part:
+    return _details("unit", f"{code(unit_name(unit))}: what is ahead of it once it may start", [_sentences(outlook)])
+
+
+def _sentences(outlook: Sequence[str]) -> Part:
+    return Part(_BLOCK, "".join(f"- {prose(said)}\n" for said in outlook) + "\n", "release")
+
+
+def _how(change: ReleaseChange) -> str:
+    if change.decision == "start":
+        return f"Release: {_release(change)} by {code(change.rollout)}"
+    return f"Release: {_release(change)}"
 
 
 def _object(change: ObjectChange) -> Part:

@@ -6,15 +6,17 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from gitops.plan.model import ClusterInfrastructure, FileChange, ObjectChange, Plan, PoolUse
+from gitops.plan.model import ClusterInfrastructure, FileChange, ObjectChange, Plan, PoolUse, ReleaseChange
 from gitops.view import wording
-from gitops.view.terminal import Colour, Line, paint, table
+from gitops.view.terminal import Colour, Line, display_width, pad, paint, table, visible
 from gitops.view.wording import SYMBOLS, count, grouped, tally, unit_name
 
 RESOURCES_SHOWN = 60
 """Infrastructure lines of one cluster before the rest is only counted."""
 UNITS_SHOWN = 60
 """Units in the list of files before the rest is only counted."""
+OUTLOOKS_SHOWN = 4
+"""Of units that wait; of more only `full` says what is ahead of them."""
 
 _COLOURS: dict[str, Colour] = {"create": "green", "update": "yellow", "delete": "red", "replace": "red"}
 
@@ -26,7 +28,8 @@ def plan_text(plan: Plan, *, width: int = 100, color: bool = False, diffs: bool 
     that users control cannot drive the terminal.
     """
     sections = (
-        _releases(plan),
+        _releases(plan, width),
+        _waiting(plan, width, full),
         _objects(plan.objects, width, full),
         _infrastructure(plan.infrastructure, full),
         _files(plan.files, diffs, full),
@@ -50,18 +53,40 @@ def _header(plan: Plan, width: int) -> Iterator[Line]:
         yield Line(f"  {caveat}", "yellow")
 
 
-def _releases(plan: Plan) -> Iterator[Line]:
+def _releases(plan: Plan, width: int) -> Iterator[Line]:
     if not plan.releases:
         return
     yield Line(f"Releases: {tally(change.action for change in plan.releases)}", "bold")
-    if any(change.action != "delete" for change in plan.releases):
-        yield Line(f"  {wording.AT_ONCE}")
-    rows = [
-        (f"  {SYMBOLS[change.action]} {change.unit}", wording.version_words(change), change.rollout)
-        for change in plan.releases
-    ]
-    for change, text in zip(plan.releases, table(rows), strict=True):
-        yield Line(text, _COLOURS[change.action])
+    outlook = wording.outlook_of(plan)
+    for heading, changes in wording.groups(plan):
+        yield from _wrapped(heading, width)
+        rows = [_release(change) for change in changes]
+        for change, text in zip(changes, table(rows), strict=True):
+            yield Line(text, _COLOURS[change.action])
+            for said in outlook.get(str(change.unit), ()):
+                yield from _wrapped(said, width, indent="        ")
+
+
+def _release(change: ReleaseChange) -> tuple[str, ...]:
+    # The policy says nothing about what happens at once, whatever it says about the next version.
+    policy = change.rollout if change.decision == "start" else ""
+    return (f"    {SYMBOLS[change.action]} {change.unit}", wording.version_words(change), policy)
+
+
+def _waiting(plan: Plan, width: int, full: bool) -> Iterator[Line]:
+    """What the spec names and does not run yet: nothing is done for it now, but its rollout is what comes of this."""
+    if not plan.waiting:
+        return
+    yield Line(f"Waiting: {count(len(plan.waiting), 'unit')}", "bold")
+    longest = max(display_width(visible(item.unit)) for item in plan.waiting)
+    outlook = wording.outlook_of(plan)
+    told = full or sum(item.unit in outlook for item in plan.waiting) <= OUTLOOKS_SHOWN
+    for item in plan.waiting:
+        yield from _wrapped(f"{pad(visible(item.unit), longest)}  {item.reason}", width)
+        for said in outlook.get(item.unit, ()) if told else ():
+            yield from _wrapped(said, width, indent="      ")
+    if not told:
+        yield Line("  (--full says what is ahead of each)")
 
 
 def _objects(objects: Sequence[ObjectChange], width: int, full: bool) -> Iterator[Line]:
@@ -181,12 +206,13 @@ def _refused(plan: Plan, width: int) -> Iterator[Line]:
 
 
 def _wrapped(text: str, width: int, colour: Colour = "", *, indent: str = "  ") -> Iterator[Line]:
+    # A number stays with its per cent.
     lines = textwrap.wrap(
-        text,
+        text.replace(" %", "\u00a0%"),
         max(width, 40),
         initial_indent=indent,
         subsequent_indent=f"{indent}  ",
         break_long_words=False,
         break_on_hyphens=False,
     )
-    return (Line(line, colour) for line in lines)
+    return (Line(line.replace("\u00a0%", " %"), colour) for line in lines)

@@ -2,39 +2,133 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from gitops.plan.observed import Readiness
+from gitops.plan.rollouts import Course, courses, first_entry
 from gitops.plan.stored import Stored
+from gitops.rollout.approvals import Uncounted
+from gitops.rollout.release import Release, time_of
+from gitops.rollout.state import Candidate
+from gitops.spec.promotion import wave_of
 from gitops.spec.resolved import Spec
 from gitops.values import UnitKey
-from gitops.view.board import BoardRow, Cell
-
-States = Mapping[tuple[str, UnitKey], Readiness]
-"""By cluster and unit; empty when live systems were not looked at."""
+from gitops.view.board import BoardRow, Cell, Rejected, Rollout, Traffic, Warm
+from gitops.view.standing import phase_words, shares, watched_until
 
 
-def board_rows(spec: Spec, stored: Stored, states: States) -> list[BoardRow]:
-    """A row for each model of the spec, then for each that only the repository still knows."""
+@dataclass(frozen=True)
+class Seen:
+    """What clusters show, as far as somebody looked."""
+
+    states: Mapping[tuple[str, UnitKey, str], Readiness] = field(default_factory=dict)
+    """By cluster, unit and version: of those versions that answer requests there."""
+    blind: Mapping[str, str] = field(default_factory=dict)
+    """Clusters that could not be asked, and why."""
+    astray: Mapping[UnitKey, tuple[str, ...]] = field(default_factory=dict)
+    """Units that are not where Git says, with the clusters."""
+
+
+def board_rows(
+    spec: Spec,
+    stored: Stored,
+    now: int,
+    seen: Seen | None = None,
+    uncounted: Mapping[UnitKey, Uncounted] = MappingProxyType({}),
+) -> list[BoardRow]:
+    """A row for each model of the spec, then for each that only the repository still knows.
+
+    `now` is in seconds of the epoch; without `seen` nobody looked at live systems. `uncounted` are recorded approvals
+    that do not count.
+    """
     known = dict.fromkeys((*spec.pipeline.models, *(unit.model for unit in stored.releases)))
-    live: dict[UnitKey, list[tuple[str, Readiness]]] = {}
-    for (cluster, unit), state in states.items():
-        live.setdefault(unit, []).append((cluster, state))
-    return [
-        BoardRow(model, tuple(_cell(UnitKey(name, model), spec, stored, live) for name in spec.environments))
-        for model in known
-    ]
+    doing = courses(spec, stored, now, uncounted)
+
+    def cell(unit: UnitKey) -> Cell:
+        return _cell(spec, stored, unit, doing.get(unit), now, seen)
+
+    return [BoardRow(model, tuple(cell(UnitKey(name, model)) for name in spec.environments)) for model in known]
 
 
-def _cell(unit: UnitKey, spec: Spec, stored: Stored, live: Mapping[UnitKey, Sequence[tuple[str, Readiness]]]) -> Cell:
-    release, model, states = stored.releases.get(unit), spec.models.get(unit), live.get(unit, ())
-    unready = [f"{cluster}: {state.message}" for cluster, state in states if not state.ready]
+def serving(spec: Spec, release: Release) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Each cluster of a unit with the versions that answer requests there; nothing of an environment that is gone."""
+    if release.unit.environment in spec.environments:
+        for traffic in _traffic(spec, release):
+            for cluster in traffic.clusters:
+                if cluster in release.rendered.trees:
+                    yield cluster, tuple(one.version for one in traffic.shares)
+
+
+def _cell(spec: Spec, stored: Stored, unit: UnitKey, course: Course | None, now: int, seen: Seen | None) -> Cell:
+    release, model = stored.releases.get(unit), spec.models.get(unit)
+    if release is None:
+        waits = first_entry(spec, stored, unit) if model else ""
+        target = model.version if model else ""
+        return Cell(unit.environment, unit.model, "", target, "", None, "", waits=waits and f"{target} waits: {waits}")
+    ready, message = _readiness(spec, release, seen)
     return Cell(
         environment=unit.environment,
         model=unit.model,
-        released=release.stable.version if release else "",
+        released=release.stable.version,
         target=model.version if model else "",
-        since=release.stable.since if release else "",
-        ready=not unready if states else None,
-        message="; ".join(unready),
+        since=release.stable.since,
+        ready=ready,
+        message=message,
+        rollout=_rollout(course, release.candidate, now) if course and release.candidate else None,
+        waits=course.held if course and not release.candidate else "",
+        rejected=tuple(Rejected(one.version.version, one.reason, time_of(one.at)) for one in release.rejected),
+        warm=tuple(
+            Warm(one.version.version, time_of(one.until), max(0, one.until - now), one.previous) for one in release.kept
+        ),
+        traffic=tuple(_traffic(spec, release)),
+        astray=seen.astray.get(unit, ()) if seen else (),
+    )
+
+
+def _traffic(spec: Spec, release: Release) -> Iterator[Traffic]:
+    waves = wave_of(spec.environments[release.unit.environment])
+    for clusters, found in zip(waves, shares(release.state, len(waves)), strict=True):
+        yield Traffic(clusters, found)
+
+
+def _readiness(spec: Spec, release: Release, seen: Seen | None) -> tuple[bool | None, str]:
+    """Whether every version that answers requests is ready on each of its clusters, and why not."""
+    known, reasons = False, []
+    for cluster, versions in serving(spec, release) if seen else ():
+        assert seen is not None
+        if cluster in seen.blind:
+            known = True
+            reasons.append(f"{cluster}: {seen.blind[cluster]}")
+            continue
+        for version in versions:
+            state = seen.states.get((cluster, release.unit, version))
+            known = known or state is not None
+            if state and not state.ready:
+                named = f"{version}: " if version != release.stable.version else ""
+                reasons.append(f"{cluster}: {named}{state.message}")
+    return (not reasons if known else None), "; ".join(reasons)
+
+
+def _rollout(course: Course, candidate: Candidate, now: int) -> Rollout:
+    policy, freeze = course.standing.policy, course.standing.freeze
+    frozen = f"frozen: {freeze}" if freeze and not candidate.hotfix else ""
+    watched = watched_until(policy, candidate) - now
+    bakes = candidate.stage == "baking" and not candidate.pause and not frozen
+    return Rollout(
+        version=candidate.version.version,
+        strategy=policy.strategy,
+        phase=course.standing.state.phase,
+        step=candidate.step,
+        steps=len(policy.steps),
+        weight=candidate.weight,
+        mirror=candidate.mirror,
+        wave=min(candidate.wave, policy.waves - 1) + 1,
+        waves=policy.waves,
+        started=time_of(candidate.started),
+        since=time_of(candidate.since),
+        left=max(0, watched) if bakes else None,
+        words=phase_words(policy, candidate, now, frozen),
+        paused_by=candidate.pause.by if candidate.pause else "",
     )

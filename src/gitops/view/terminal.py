@@ -50,6 +50,19 @@ def clip(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: max(limit - 1, 0)] + "…"
 
 
+def fitted(text: str, columns: int) -> str:
+    """The text in at most so many columns of a terminal, with an ellipsis where something is missing."""
+    if display_width(text) <= columns:
+        return text
+    kept, room = "", columns - 1
+    for character in text:
+        room -= display_width(character)
+        if room < 0:
+            break
+        kept += character
+    return f"{kept}…" if columns > 0 else ""
+
+
 def table(rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> list[str]:
     """Rows of equal length as aligned lines; the columns in `right` stand at the right."""
     cells = [[visible(cell) for cell in row] for row in rows]

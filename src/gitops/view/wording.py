@@ -20,9 +20,17 @@ from gitops.plan.observed import FieldChange, ResourceChange
 from gitops.view.terminal import clip, visible
 
 SYMBOLS = {"create": "+", "update": "~", "delete": "-", "replace": "-/+", "read": "<="}
-AT_ONCE = "Each is released at 100 % in one step; the traffic steps of its rollout policy are not run."
 EMBEDDED = "EMBEDDED world: clusters are simulated on this machine, nothing real is touched"
 OFFLINE = "OFFLINE: clusters and infrastructure were not looked at, only Git"
+
+GROUPS = {
+    "start": "Rollouts that start: traffic moves in the steps of the policy, as long as the gates pass",
+    "roll-back": "Back to the stable version: the spec no longer names the one on its way",
+    "clear": "Rejections that lapse: the spec names another version now",
+    "": "At once: first releases, and changed configuration of what runs already",
+    "delete": "Removed",
+}
+"""What happens to a release, by `group_of`, in the order of reading."""
 
 _T = TypeVar("_T")
 
@@ -72,14 +80,62 @@ def verdict(plan: Plan) -> str:
     if not plan.pending:
         return _no_changes(plan)
     sums = {kind: sum(actions.values()) for kind, actions in plan.summary().items()}
-    git = f"Plan: {count(sums['release'], 'release')}, {count(sums['file'], 'file')}"
+    rollouts = release_words(plan) if any(change.decision for change in plan.releases) else ""
+    kinds = f" ({rollouts})" if rollouts else ""
+    git = f"Plan: {count(sums['release'], 'release')}{kinds}, {count(sums['file'], 'file')}"
+    waiting = f" {waiting_words(plan)}." if plan.waiting else ""
     if not (plan.base.live or sums["object"] or sums["infrastructure"]):
-        return f"{git}. Clusters and infrastructure were not looked at."
-    return f"{git}, {count(sums['object'], 'object')}, {count(sums['infrastructure'], 'infrastructure change')}."
+        return f"{git}. Clusters and infrastructure were not looked at.{waiting}"
+    return (
+        f"{git}, {count(sums['object'], 'object')}, {count(sums['infrastructure'], 'infrastructure change')}.{waiting}"
+    )
+
+
+def group_of(change: ReleaseChange) -> str:
+    """The key of `GROUPS` that a release belongs to."""
+    if change.action == "delete":
+        return "delete"
+    return change.decision if change.decision in GROUPS else ""
+
+
+def groups(plan: Plan) -> list[tuple[str, list[ReleaseChange]]]:
+    """Headings of `GROUPS` with their releases, those without any left out."""
+    found = grouped((group_of(change), change) for change in plan.releases)
+    return [(heading, found[key]) for key, heading in GROUPS.items() if key in found]
+
+
+def release_words(plan: Plan) -> str:
+    """`1 rollout starts, 2 at once`."""
+    counted = Counter(group_of(change) for change in plan.releases)
+    words = {
+        "start": ("{} rollout starts", "{} rollouts start"),
+        "roll-back": ("{} goes back", "{} go back"),
+        "clear": ("{} rejection lapses", "{} rejections lapse"),
+        "": ("{} at once", "{} at once"),
+        "delete": ("{} removed", "{} removed"),
+    }
+    return ", ".join(
+        forms[counted[key] != 1].format(f"{counted[key]:,}") for key, forms in words.items() if counted[key]
+    )
+
+
+def waiting_words(plan: Plan) -> str:
+    """`1 unit waits`, `2 units wait`."""
+    number = len(plan.waiting)
+    return f"{count(number, 'unit')} {'waits' if number == 1 else 'wait'}"
+
+
+def outlook_of(plan: Plan) -> dict[str, list[str]]:
+    """For each unit what its rollout needs and can see."""
+    return {item.unit: list(item.lines) for item in plan.outlook}
 
 
 def version_words(change: ReleaseChange) -> str:
-    """`2.3.0`, `2.2.0 → 2.3.0` or `2.3.0 (configuration)`."""
+    """`2.3.0`, `2.2.0 → 2.3.0`, `2.3.0 (configuration)` or, of a rollout that goes back, `2.3.0 → 2.2.0`."""
+    if change.decision == "roll-back":
+        return f"{change.version} → {change.previous}"
+    if change.decision == "clear":
+        return change.version
     if change.action == "update":
         if change.previous == change.version:
             return f"{change.version} (configuration)"
@@ -159,7 +215,8 @@ def unit_name(unit: str) -> str:
 
 
 def _no_changes(plan: Plan) -> str:
-    rest = ", except for what is left alone" if plan.left_alone else ""
+    parts = ["what waits"] * bool(plan.waiting) + ["what is left alone"] * bool(plan.left_alone)
+    rest = f", except for {' and '.join(parts)}" if parts else ""
     if plan.base.live:
         return f"No changes. Git, clusters and infrastructure match the spec{rest}."
     return f"No changes. Git matches the spec{rest}; clusters and infrastructure were not looked at."
