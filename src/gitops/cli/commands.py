@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -62,9 +64,16 @@ def validate(project: Path) -> int:
 def schema(which: str) -> int:
     """Print one of the JSON Schemas."""
     from gitops.spec.schema import environment_schema, pipeline_schema
-    from gitops.view.plan_json import plan_schema
+    from gitops.view.schema import schema_of
 
-    document = {"pipeline": pipeline_schema, "environment": environment_schema, "plan": plan_schema}[which]()
+    documents: dict[str, Callable[[], dict[str, Any]]] = {
+        "pipeline": pipeline_schema,
+        "environment": environment_schema,
+        "plan": partial(schema_of, "plan"),
+        "status": partial(schema_of, "status"),
+        "pass": partial(schema_of, "pass"),
+    }
+    document = documents[which]()
     write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
     return OK
 
@@ -109,9 +118,10 @@ def plan(project: Path, flags: Flags, form: str, out: Path | None, full: bool) -
     return PENDING if found.pending else OK
 
 
-def apply(project: Path, flags: Flags, saved: Path | None, yes: bool) -> int:
-    """Show a plan, ask, and do it."""
-    from gitops.engine import applying, planning
+def apply(project: Path, flags: Flags, saved: Path | None, yes: bool, wait: bool = False) -> int:
+    """Show a plan, ask, and do it; with `wait`, walk every rollout to its end."""
+    from gitops.cli import rollout
+    from gitops.engine import applying, planning, walking
     from gitops.engine.session import open_session
 
     with open_session(_options(project, flags)) as session:
@@ -122,12 +132,14 @@ def apply(project: Path, flags: Flags, saved: Path | None, yes: bool) -> int:
             applying.check_fresh(session, wanted)
             wanted = replace(wanted, refusals=session.options.allowed.without_allowed(wanted.refusals))
         _print_plan(wanted, "text", False)
-        if not wanted.pending:
-            return OK
         _refuse(wanted)
-        if not yes:
-            _confirm()
-        return _report(applying.apply(session, wanted, saved=saved is not None))
+        if wanted.pending:
+            if not yes:
+                _confirm()
+            code = _report(applying.apply(session, wanted, saved=saved is not None), wait)
+            if code != OK:
+                return code
+        return rollout.ended(walking.walk(session, rollout.watcher())) if wait else OK
 
 
 def diff(project: Path, embedded: bool, form: str) -> int:
@@ -156,7 +168,9 @@ def status(project: Path, embedded: bool, offline: bool, form: str) -> int:
     if form == "json":
         write(orjson.dumps(board_document(rows), option=orjson.OPT_INDENT_2).decode())
     else:
-        write(board(rows, color=colored(sys.stdout.isatty())))
+        terminal = sys.stdout.isatty()
+        width = shutil.get_terminal_size().columns if terminal else None
+        write(board(rows, color=colored(terminal), width=width))
     return OK
 
 
@@ -215,7 +229,7 @@ def _confirm() -> None:
         raise GitopsError("not applied; nothing was done")
 
 
-def _report(done: Applied) -> int:
+def _report(done: Applied, wait: bool) -> int:
     """Say what happened in one line, and what did not in one line each."""
     if done.failures:
         for failure in done.failures:
@@ -227,4 +241,8 @@ def _report(done: Applied) -> int:
     parts += [f"{resources} infrastructure changes"] if resources else []
     commit = f"commit {done.commit[:10]}" if done.plan.files else ""
     write("Applied: " + (", ".join(part for part in (commit, *parts) if part) or "nothing was left to do") + ".")
+    started = [change.unit for change in done.plan.releases if change.decision == "start"]
+    if started and not wait:
+        names = ", ".join(map(str, started[:3])) + (", …" if len(started) > 3 else "")
+        write(f"Rollouts started: {names}. `gitops apply --wait`, `gitops reconcile` or `gitops run` walks them on.")
     return OK

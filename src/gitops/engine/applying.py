@@ -8,16 +8,17 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from gitops.engine.delivering import stamp_all
 from gitops.engine.observing import manifests_in
 from gitops.engine.planning import plan
 from gitops.engine.session import Session
 from gitops.errors import GitopsError, Moved, Refused, StalePlan
 from gitops.plan.model import Plan, Refusal
-from gitops.plan.stored import owner_of
+from gitops.plan.stored import Stored, owner_of
 from gitops.spec.resolved import Spec
-from gitops.values import Manifest, ObjectRef, UnitKey
+from gitops.values import LABEL_VERSION, Manifest, ObjectRef, UnitKey
 from gitops.world.converge import Failure, Work, converge
-from gitops.world.gather import read_cluster_files, read_stored
+from gitops.world.gather import read_cluster_files
 
 PUSH_ATTEMPTS = 40
 
@@ -48,8 +49,11 @@ def apply(session: Session, wanted: Plan, *, saved: bool = False) -> Applied:
     except GitopsError:
         session.options.progress(f"Git holds commit {commit[:10]} already: the same apply goes on from there")
         raise
-    work = _work(session, wanted, commit)
+    stored = session.world.stored()
+    work = _work(session, wanted, commit, stored)
     failures = converge(work)
+    left = {item.unit for item in wanted.left_alone} | {failure.unit for failure in failures}
+    stamp_all(session, stored, left)
     return Applied(wanted, commit, work.done, tuple(failures))
 
 
@@ -80,10 +84,11 @@ def _push(session: Session, wanted: Plan, saved: bool) -> tuple[Plan, str]:
         _check_refusals(wanted.refusals)
         if not wanted.files:
             return wanted, wanted.base.head or ""
-        content = {change.path: change.content for change in wanted.files}
+        commits = [({change.path: change.content for change in wanted.at_once}, wanted.message)] * bool(wanted.at_once)
+        commits += [(dict(step.files), step.message) for step in wanted.steps]
         repository = session.world.repository(create=True)
         try:
-            commit = repository.commit(wanted.base.head, content, wanted.message)
+            commit = repository.commit_all(wanted.base.head, commits)[-1]
         except Moved as moved:
             if saved:
                 raise StalePlan("the saved plan is stale: the repository has moved", hint="plan again") from moved
@@ -101,7 +106,7 @@ def _plan_again(session: Session, wanted: Plan) -> Plan:
     units = {change.unit for change in wanted.files} | {change.unit for change in wanted.objects}
     clusters = {entry.cluster for entry in wanted.infrastructure}
     again = plan(session, frozenset(units | clusters))
-    stored = read_stored(session.world.repository())
+    stored = session.world.stored()
     for name, record in wanted.seen.items():
         unit = UnitKey(*name.split("/", 1))
         if stored.record_ids.get(unit, "") != record:
@@ -124,15 +129,18 @@ def _apply_infrastructure(session: Session, wanted: Plan) -> None:
             infrastructure.apply(entry.saved, session.root_files(entry.cluster))
 
 
-def _work(session: Session, wanted: Plan, commit: str) -> Work:
+def _work(session: Session, wanted: Plan, commit: str, stored: Stored) -> Work:
     """What converging needs, read from the commit."""
     manifests: dict[tuple[str, str], Manifest] = {}
     workloads: dict[tuple[str, str], list[ObjectRef]] = defaultdict(list)
+    stable = {str(unit): release.stable.version for unit, release in stored.releases.items()}
     for name in {change.cluster for change in wanted.objects}:
         for path, manifest in manifests_in(read_cluster_files(session.world.repository(), commit, name, ())):
             manifests[name, path] = manifest
-            if manifest["kind"] == "Deployment":
-                workloads[name, owner_of(path)].append(ObjectRef.of(manifest))
+            unit = owner_of(path)
+            # A version on its way is waited for by its rollout, not here.
+            if manifest["kind"] == "Deployment" and manifest["metadata"]["labels"][LABEL_VERSION] == stable.get(unit):
+                workloads[name, unit].append(ObjectRef.of(manifest))
     return Work(
         objects=wanted.objects,
         environments=tuple(session.spec.environments),

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
+from gitops.engine.approving import uncounted
+from gitops.engine.foreseeing import with_outlook
 from gitops.engine.observing import with_live
 from gitops.engine.session import Session
 from gitops.errors import GitopsError
-from gitops.plan.capacity import pool_use, stalls
 from gitops.plan.desired import Changes, changes, render_stale, without_clusters
-from gitops.plan.model import Base, Plan
+from gitops.plan.model import Base, LeftAlone, Plan
 from gitops.plan.refusals import departures, refusals
 from gitops.plan.stored import Stored
 from gitops.render.check import check_manifests
 from gitops.rollout.history import spec_commit
 from gitops.rollout.message import Released, commit_message
-from gitops.rollout.release import SpecSource
-from gitops.world.gather import read_existing, read_stored
+from gitops.rollout.release import SpecSource, time_of
+from gitops.world.gather import read_existing
 from gitops.world.git.checkout import contains, is_shallow, spec_source
 
 
@@ -29,13 +29,14 @@ def plan(session: Session, only: frozenset[str] | None = None) -> Plan:
     """
     spec, options = session.spec, session.options
     repository = session.world.repository()
-    stored = read_stored(repository)
-    wanted = render_stale(spec, session.renderer, stored, session.modules)
-    _check(wanted.desired)
+    stored, now = session.world.stored(), session.world.clock.now()
+    wanted = render_stale(spec, session.renderer, stored, session.modules, int(now), uncounted(session, stored))
+    check_rendered(wanted.desired)
     existing, contents = read_existing(repository, stored, wanted)
     source = spec_source(options.project, session.project.paths())
-    recorded = {stored.releases[u].source.commit for u in (*wanted.stale, *wanted.gone) if u in stored.releases}
-    foreign = _foreign(session, source, recorded)
+    units = (*wanted.stale, *wanted.courses, *wanted.gone)
+    recorded = {stored.releases[unit].source.commit for unit in units if unit in stored.releases}
+    foreign = foreign_commits(session, source, recorded)
     found = changes(
         spec,
         stored,
@@ -43,14 +44,18 @@ def plan(session: Session, only: frozenset[str] | None = None) -> Plan:
         wanted,
         existing,
         contents,
-        now=_now(),
+        now=time_of(int(now)),
         source=source,
         foreign_commits=foreign,
+        new_id=new_rollout_id,
     )
     if only is not None:
         found = _restrict(found, only)
     found = without_clusters(found, _newer_clusters(session, found, source))
     draft = _draft(session, stored, _base(session, stored, source), found)
+    waiting = (LeftAlone(str(unit), why) for unit, why in wanted.waiting.items())
+    draft = replace(draft, waiting=tuple(one for one in waiting if only is None or one.unit in only))
+    draft = with_outlook(session, stored, wanted, draft, int(now), only)
     if not options.offline:
         draft = with_live(session, draft, only)
     return replace(draft, refusals=(*draft.refusals, *refusals(draft, stored, options.allowed)))
@@ -58,10 +63,10 @@ def plan(session: Session, only: frozenset[str] | None = None) -> Plan:
 
 def diff(session: Session) -> Plan:
     """How live objects differ from what the repository's head says; the spec's models play no part."""
-    stored = read_stored(session.world.repository())
+    stored = session.world.stored()
     source = spec_source(session.options.project, session.project.paths())
     draft = _draft(session, stored, _base(session, stored, source), Changes((), (), (), (), {}))
-    return replace(with_live(session, draft, None, infrastructure=False), capacity=())
+    return with_live(session, draft, None, infrastructure=False)
 
 
 def rendered(session: Session, only: str = "") -> dict[str, bytes]:
@@ -77,11 +82,11 @@ def rendered(session: Session, only: str = "") -> dict[str, bytes]:
             files.update(session.renderer.base(environment))
         for cluster in session.spec.clusters:
             files.update(session.renderer.root(cluster))
-    _check(files)
+    check_rendered(files)
     return dict(sorted(files.items()))
 
 
-def _check(files: Mapping[str, bytes]) -> None:
+def check_rendered(files: Mapping[str, bytes]) -> None:
     """Raise GitopsError when a rendered file is not what a cluster may get: the templates are at fault."""
     found = check_manifests(files)
     if found:
@@ -104,35 +109,46 @@ def _base(session: Session, stored: Stored, source: SpecSource) -> Base:
 
 
 def _draft(session: Session, stored: Stored, base: Base, found: Changes) -> Plan:
-    changing = [change.unit for change in found.releases]
-    capacity = pool_use(session.spec, stored, changing)
     refused, warnings = departures(session.spec, stored)
-    return Plan(
+    plan = Plan(
         base=base,
         releases=found.releases,
         files=found.files,
-        capacity=tuple(capacity),
+        steps=found.steps,
         left_alone=found.left_alone,
-        warnings=(*warnings, *(stalls(capacity) if changing else ())),
+        warnings=tuple(warnings),
         refusals=(*found.refusals, *refused),
-        message=_message(found, SpecSource(base.spec_commit, base.spec_modified)),
         seen=found.seen,
         models=len(session.spec.pipeline.models),
         environments=tuple(session.spec.environments),
     )
+    return replace(plan, message=_message(session, plan, found.clusters))
 
 
-def _message(found: Changes, source: SpecSource) -> str:
-    if not found.files:
+def _message(session: Session, plan: Plan, clusters: Sequence[str]) -> str:
+    """The message of the commit of everything that happens at once."""
+    if not plan.at_once:
         return ""
+    at_once = [change for change in plan.releases if not change.decision]
+    models, base = session.spec.models, plan.base
+    released = [
+        Released(change.unit, change.version, change.previous, models[change.unit].artifact.digest)
+        for change in at_once
+        if change.action != "delete"
+    ]
+    removed = [change.unit for change in at_once if change.action == "delete"]
+    source, now = SpecSource(base.spec_commit, base.spec_modified), time_of(int(session.world.clock.now()))
+    return commit_message(released, removed, clusters, new_rollout_id(), source, time=now)
+
+
+def new_rollout_id() -> str:
+    """A name for a rollout: they sort by time."""
     from ulid import ULID
 
-    released = [Released(c.unit, c.version, c.previous) for c in found.releases if c.action != "delete"]
-    removed = [change.unit for change in found.releases if change.action == "delete"]
-    return commit_message(released, removed, found.clusters, str(ULID()), source)
+    return str(ULID())
 
 
-def _foreign(session: Session, source: SpecSource, recorded: Iterable[str]) -> set[str]:
+def foreign_commits(session: Session, source: SpecSource, recorded: Iterable[str]) -> set[str]:
     """Those of these spec commits that this checkout does not contain: what they changed is newer than what is here.
 
     Empty when the spec is not kept in Git, and when the user overrules newer commits.
@@ -158,7 +174,7 @@ def _newer_clusters(session: Session, found: Changes, source: SpecSource) -> dic
     for name in found.clusters:
         for commit in session.world.repository().log(clusters=[name], limit=1):
             last[name] = spec_commit(commit)
-    foreign = _foreign(session, source, last.values())
+    foreign = foreign_commits(session, source, last.values())
     return {name: commit for name, commit in last.items() if commit in foreign}
 
 
@@ -169,8 +185,5 @@ def _restrict(found: Changes, only: frozenset[str]) -> Changes:
         left_alone=found.left_alone,
         refusals=found.refusals,
         seen=found.seen,
+        steps=tuple(step for step in found.steps if step.unit in only),
     )
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

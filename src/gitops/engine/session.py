@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -32,6 +32,8 @@ class Options:
     replace_newer: bool = False
     allowed: Allowances = field(default_factory=Allowances)
     progress: Progress = silent
+    stopped: Callable[[], bool] = lambda: False
+    """Asked while waiting: whether to stop."""
 
 
 @dataclass(frozen=True)
@@ -78,5 +80,5 @@ def open_session(options: Options) -> Session:
         renderer=Renderer(spec, templates),
         modules=read_modules(options.project),
         engine=templates.digest,
-        world=World(spec, options.project, options.kind, options.progress),
+        world=World(spec, options.project, options.kind, options.progress, options.stopped),
     )

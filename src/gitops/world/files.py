@@ -15,6 +15,7 @@ from gitops.spec.resolved import SourceFile
 
 PIPELINE = "pipeline.yaml"
 ENVIRONMENTS = "environments"
+SIMULATION = "simulation.yaml"
 MAX_FILE = 8 * 1024 * 1024
 MAX_ENVIRONMENTS = 100
 MAX_SAVED_PLAN = 1024 * 1024 * 1024
@@ -53,6 +54,12 @@ def read_project(root: Path) -> Project:
         )
     environments = tuple(SourceFile(f"{ENVIRONMENTS}/{name}", _read(folder / name)) for name in names)
     return Project(root, pipeline, environments)
+
+
+def read_simulation(root: Path) -> SourceFile | None:
+    """Read `simulation.yaml`, which may be absent. Raises GitopsError as `read_project` does."""
+    path = root / SIMULATION
+    return SourceFile(SIMULATION, _read(path)) if path.exists() else None
 
 
 def read_pipeline(root: Path) -> SourceFile:

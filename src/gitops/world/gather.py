@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from gitops.plan.desired import Wanted, blobs_to_read
@@ -16,11 +16,13 @@ _MANY_DIRECTORIES = 12
 """From here on one listing of everything is cheaper than one Git process for each directory."""
 
 
-def read_stored(repository: Repository) -> Stored:
-    """The repository's outline at its present head."""
+def read_stored(repository: Repository, known: Stored | None = None) -> Stored:
+    """The repository's outline at its present head; `known` itself when that is still the head."""
     head = repository.head()
     if head is None:
         return Stored(None)
+    if known is not None and known.head == head:
+        return known
     files = _files(repository.entries(head, RELEASES, TERRAFORM))
     records = {path: e for path, e in files.items() if path.startswith(f"{RELEASES}/") and path.endswith(".yaml")}
     texts = repository.read([entry.id for entry in records.values()])
@@ -45,11 +47,16 @@ def read_stored(repository: Repository) -> Stored:
     )
 
 
-def read_existing(repository: Repository, stored: Stored, wanted: Wanted) -> tuple[dict[str, Entry], dict[str, bytes]]:
-    """The files that the repository has where something may change, and the texts that comparing them needs."""
+def read_existing(
+    repository: Repository, stored: Stored, wanted: Wanted, *, loose: bool = True
+) -> tuple[dict[str, Entry], dict[str, bytes]]:
+    """The files that the repository has where something may change, and the texts that comparing them needs.
+
+    Without `loose` only what lies in units' directories counts.
+    """
     if stored.head is None:
         return {}, {}
-    existing = dict(stored.loose)
+    existing = dict(stored.loose) if loose else {}
     if len(wanted.directories) > _MANY_DIRECTORIES:
         within = set(wanted.directories)
         everything = repository.entries(stored.head, CLUSTERS)
@@ -73,6 +80,19 @@ def read_cluster_files(
         files = dict(zip(entries, repository.read([e.id for e in entries.values()]), strict=True))
     files.update({path: content for path, content in overlay.items() if content is not None})
     return files
+
+
+def read_files(repository: Repository, commit: str | None, paths: Sequence[str]) -> dict[str, bytes]:
+    """The files at that commit that have one of these paths, or lie below one of them."""
+    if commit is None or not paths:
+        return {}
+    wanted, below = frozenset(paths), tuple(f"{path}/" for path in paths)
+    directories = dict.fromkeys(path.rpartition("/")[0] if path.endswith(".yaml") else path for path in paths)
+    if len(directories) > _MANY_DIRECTORIES:
+        directories = {"/".join(next(iter(directories)).split("/")[:2]): None}
+    found = _files(repository.entries(commit, *directories))
+    chosen = {path: entry for path, entry in found.items() if path in wanted or path.startswith(below)}
+    return dict(zip(chosen, repository.read([entry.id for entry in chosen.values()]), strict=True))
 
 
 def _files(entries: Mapping[str, Entry]) -> dict[str, Entry]:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 
 from gitops.errors import GitopsError
+from gitops.plan.stored import Stored
 from gitops.spec.environment import AwsCluster, EmbeddedCluster
 from gitops.spec.environment import Cluster as ClusterSpec
 from gitops.spec.placement import pools
 from gitops.spec.resolved import Spec
+from gitops.values import UnitKey
+from gitops.world.clock import Clock, RealClock
+from gitops.world.files import read_simulation
+from gitops.world.gather import read_stored
 from gitops.world.places import Kind, repository_at, state_directory
-from gitops.world.ports import Cluster, Infrastructure, Progress, Repository
+from gitops.world.ports import Cluster, Infrastructure, MetricSource, Progress, Repository
 
+Shares = Callable[[UnitKey], Sequence[tuple[float, Mapping[str, float]]]]
+"""Percent of requests that reach each version of a unit, from a moment on, in order of time; stable is named first."""
 Access = Callable[[], Mapping[str, str] | None]
 """Terraform's outputs for a cluster, or None while it does not exist."""
 
@@ -26,13 +34,25 @@ class World:
     tried without credentials; it has a directory of its own and never touches the real repository.
     """
 
-    def __init__(self, spec: Spec, project: Path, kind: Kind, progress: Progress) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        project: Path,
+        kind: Kind,
+        progress: Progress,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.kind = kind
         self._spec = spec
         self._project = project
         self._state = state_directory(project, kind)
         self._progress = progress
+        self._stopped = stopped
+        self._repositories: dict[bool, Repository] = {}
+        self._stored: Stored | None = None
         self._clusters: dict[str, Cluster] = {}
+        self._metrics: dict[str, MetricSource | None] = {}
+        self._shares: Shares = _all_to_stable
         self._connecting: dict[str, Lock] = {}
         self._open = ExitStack()
 
@@ -42,11 +62,18 @@ class World:
 
     def repository(self, *, create: bool = False) -> Repository:
         """The GitOps repository; only with `create` is a missing local one made."""
-        settings = self._spec.pipeline.repository
-        key = settings.signing.ssh_key if settings.signing else ""
-        return repository_at(
-            settings.url, settings.branch, self._project, self.kind, key=key, create=create, progress=self._progress
-        )
+        if create not in self._repositories:
+            settings = self._spec.pipeline.repository
+            key = settings.signing.ssh_key if settings.signing else ""
+            self._repositories[create] = repository_at(
+                settings.url, settings.branch, self._project, self.kind, key=key, create=create, progress=self._progress
+            )
+        return self._repositories[create]
+
+    def stored(self) -> Stored:
+        """The outline of the GitOps repository at its present head; read again only when that has moved."""
+        self._stored = read_stored(self.repository(), self._stored)
+        return self._stored
 
     def infrastructure(self, name: str) -> Infrastructure | None:
         """The infrastructure of a cluster that we keep; None for clusters of others."""
@@ -62,6 +89,45 @@ class World:
 
         terraform = Terraform(self._state / "terraform" / name, root=root, progress=self._progress)
         return TerraformInfrastructure(terraform, root)
+
+    @cached_property
+    def clock(self) -> Clock:
+        """The time that everything here goes by; that of the embedded world runs as fast as it is asked to."""
+        if self.kind == "embedded":
+            from gitops.world.embedded import clock
+
+            return clock.EmbeddedClock(self._state / clock.FILE)
+        return RealClock(self._stopped)
+
+    def metrics(self, environment: str, shares: Shares) -> MetricSource | None:
+        """Where the metrics of an environment come from; None when it declares no source.
+
+        `shares` says how the traffic of a simulated model is split; servers of the embedded world go by it.
+        """
+        self._shares = shares
+        if environment not in self._metrics:
+            self._metrics[environment] = self._measure(environment)
+        return self._metrics[environment]
+
+    def _measure(self, environment: str) -> MetricSource | None:
+        settings = self._spec.environments[environment]
+        simulated = all(isinstance(cluster, EmbeddedCluster) for cluster in settings.clusters.values())
+        if self.kind == "embedded" or simulated:
+            from gitops.spec.simulation import load_simulation
+            from gitops.world.embedded.metrics import EmbeddedMetrics
+
+            # Each reading brings its own split of the traffic; the source stays.
+            return EmbeddedMetrics(load_simulation(read_simulation(self._project), self._spec), self._shared)
+        url = settings.monitoring.prometheus if settings.monitoring else None
+        if url is None:
+            return None
+        from gitops.world.prometheus import PrometheusSource
+
+        assert settings.monitoring is not None
+        return PrometheusSource(url, interval=settings.monitoring.interval)
+
+    def _shared(self, unit: UnitKey) -> Sequence[tuple[float, Mapping[str, float]]]:
+        return self._shares(unit)
 
     def cluster(self, name: str, access: Access) -> Cluster:
         """A connection to one cluster. `access` asks its infrastructure how to reach it; not every cluster needs it."""
@@ -94,4 +160,9 @@ class World:
 
         speed = spec.speed if isinstance(spec, EmbeddedCluster) else EmbeddedCluster.model_fields["speed"].default
         nodes = [EmbeddedPool(pool.name, pool.gpus, pool.max, pool.selector) for pool in pools(spec).values()]
-        return open_embedded(self._state / "clusters" / f"{name}.db", nodes, speed)
+        return open_embedded(self._state / "clusters" / f"{name}.db", nodes, speed, self.clock.now)
+
+
+def _all_to_stable(unit: UnitKey) -> Sequence[tuple[float, Mapping[str, float]]]:
+    del unit
+    return ()

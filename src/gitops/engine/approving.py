@@ -1,0 +1,139 @@
+"""Who may do what with a rollout, and which of the recorded approvals count: `rollout.approvals` with its evidence.
+
+Going back (`pause`, `abort`, `rollback`) is open to everybody who can push. Going forward (`promote`, also as a
+hotfix, `resume`, `retry`) is for the people who may approve, where an environment lists them, and only those with
+the proof that it asks for may `approve`. These commands are checked here and now: they are decisions of whoever runs
+them. An approval is only a part of a decision, and is checked again each time that it is counted.
+
+The embedded world has neither keys nor CI: there everybody is who Git says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from gitops.engine.identity import job, proven
+from gitops.engine.session import Session
+from gitops.errors import GitopsError
+from gitops.plan.lives import target_of
+from gitops.plan.rollouts import Standing
+from gitops.plan.stored import Stored
+from gitops.rollout import approvals
+from gitops.rollout.approvals import Given, Said, Uncounted, people_of
+from gitops.rollout.machine import Decision
+from gitops.rollout.observation import Command, CommandKind, Observation
+from gitops.rollout.release import Release
+from gitops.spec.environment import Approvals, Environment
+from gitops.values import UnitKey
+from gitops.world.git import signatures
+
+_FORWARD: tuple[CommandKind, ...] = ("promote", "resume", "retry")
+
+
+def permitted(session: Session, unit: UnitKey, asked: Command) -> Command:
+    """The command, by the person who is proven to ask for it where that matters.
+
+    Raises GitopsError when they may not ask for that here.
+    """
+    environment, file = session.spec.environments[unit.environment], f"environments/{unit.environment}.yaml"
+    if asked.hotfix and environment.hotfix == "denied":
+        hint = "let the version be verified in the environment before, or set `hotfix: allowed` there"
+        raise GitopsError(f"{unit.environment} takes no hotfixes", where=f"{file}: hotfix", hint=hint)
+    rules = _rules(session, environment)
+    people = people_of(rules) if rules else ()
+    if rules is None or not (asked.kind == "approve" or (asked.kind in _FORWARD and people)):
+        return asked
+    by = proven(session, rules, asked.by, file)
+    if people and by not in people:
+        what = f"{by or 'somebody without a name'} may not {asked.kind} {unit}"
+        hint = f"ask one of: {', '.join(people)}{_embedded_hint(session)}"
+        raise GitopsError(what, where=f"{file}: approvals.approvers", hint=hint)
+    return asked._replace(by=by)
+
+
+def decide(
+    session: Session, stored: Stored, standings: Mapping[UnitKey, Standing], seen: Mapping[UnitKey, Observation]
+) -> dict[UnitKey, Decision]:
+    """What each of these units does next, by the approvals that count.
+
+    What a person asked for in CI says in which job.
+    """
+    discounted = uncounted(session, stored)
+    return {
+        unit: _with_job(approvals.decide(here.policy, here.state, seen[unit], discounted.get(unit, {})))
+        for unit, here in standings.items()
+    }
+
+
+def uncounted(session: Session, stored: Stored) -> dict[UnitKey, Uncounted]:
+    """The recorded approvals of versions that wait to start and that do not count, with the reasons.
+
+    Raises GitopsError when the repository's history cannot be read.
+    """
+    asked = list(_waiting(session, stored))
+    history = _history(session, stored, [unit for unit, _, rules in asked if rules.identity != "any"])
+    return {unit: _uncounted(session, unit, release, rules, history) for unit, release, rules in asked}
+
+
+# --- Asking --------------------------------------------------------------------------------------------------
+
+
+def _rules(session: Session, environment: Environment) -> Approvals | None:
+    rules = environment.approvals
+    if rules is None or session.options.kind != "embedded":
+        return rules
+    return rules.model_copy(update={"identity": "any", "approvers": people_of(rules)})
+
+
+def _embedded_hint(session: Session) -> str:
+    if session.options.kind != "embedded":
+        return ""
+    return "; in the embedded world you are who Git says (GIT_AUTHOR_EMAIL)"
+
+
+def _with_job(decision: Decision) -> Decision:
+    """The decision that a person asked for, with the CI job in which they did."""
+    known = job()
+    if known is None or decision.event is None or decision.answered is None or decision.refused:
+        return decision
+    return replace(decision, evidence=(*decision.evidence, known.words))
+
+
+# --- Counting ------------------------------------------------------------------------------------------------
+
+
+def _waiting(session: Session, stored: Stored) -> Iterator[tuple[UnitKey, Release, Approvals]]:
+    """Units with an approval of the version that the spec names, which is not on its way yet."""
+    for unit, release in stored.releases.items():
+        model = session.spec.models.get(unit)
+        if not release.approvals or model is None:
+            continue
+        rules = _rules(session, session.spec.environments[unit.environment])
+        target, candidate = target_of(model), release.candidate
+        if rules is None or (candidate and candidate.version == target):
+            continue
+        if any(one.digest == target.digest for one in release.approvals):
+            yield unit, release, rules
+
+
+def _history(session: Session, stored: Stored, units: list[UnitKey]) -> tuple[Said, ...]:
+    """What the repository's commits say of the models of these units."""
+    if not units or stored.head is None:
+        return ()
+    return signatures.decisions(session.world.repository(), stored.head, sorted({unit.model for unit in units}))
+
+
+def _uncounted(
+    session: Session, unit: UnitKey, release: Release, rules: Approvals, history: tuple[Said, ...]
+) -> Uncounted:
+    digest = target_of(session.spec.models[unit]).digest
+    found: list[Given] = []
+    if rules.identity != "any":
+        recorded = {one.by for one in release.approvals if one.digest == digest}
+        found = [one for one in approvals.given(history, unit, digest) if one.by in recorded]
+    signed = {}
+    if rules.identity == "signature":
+        repository = session.world.repository()
+        signed = {one.commit: signatures.signature(repository, one.commit, rules.signers) for one in found}
+    return approvals.uncounted(release.approvals, digest, rules, found, signed)

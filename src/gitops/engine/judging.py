@@ -1,0 +1,170 @@
+"""Ask the gates of every rollout that has traffic: one look at the metrics, for all units at once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from gitops.engine.session import Session
+from gitops.plan.rollouts import Standing
+from gitops.plan.stored import Stored
+from gitops.rollout.measuring import ALPHA, NOISE_LOOKS, Asked, alpha_each, assess
+from gitops.rollout.series import Answer, Answers, Question, Unanswered, look_of
+from gitops.rollout.state import ModelVersion
+from gitops.rollout.verdicts import Result
+from gitops.spec.pipeline import Gate
+from gitops.values import UnitKey
+from gitops.world.worlds import Shares
+
+LONGEST = 120
+"""Looks: no gate looks back further."""
+
+
+@dataclass
+class Memory:
+    """What one process remembers between looks: only how often queries failed in a row, and what shown answers said.
+
+    Losing it loses nothing but patience: a new process counts failures from one again.
+    """
+
+    failures: dict[tuple[UnitKey, str, str], int] = field(default_factory=dict)
+
+    def count(self, question: Question, answer: Answer | None) -> int:
+        """How many times in a row this question could not be asked, this time included."""
+        key = question.unit, question.version, question.metric
+        if isinstance(answer, Unanswered):
+            self.failures[key] = self.failures.get(key, 0) + 1
+        else:
+            self.failures.pop(key, None)
+        return self.failures.get(key, 0)
+
+
+def judge(
+    session: Session, stored: Stored, watched: Sequence[Standing], now: int, memory: Memory
+) -> dict[UnitKey, tuple[Result, ...]]:
+    """What every gate of these rollouts says now. Each has traffic on its candidate."""
+    asked = {here.unit: tuple(_asked(session, here, now)) for here in watched}
+    answers = _answers(session, stored, watched, (pair for pairs in asked.values() for pair in pairs), now)
+    return {
+        here.unit: tuple(
+            _result(here, gate, candidate, stable, answers, now, memory)
+            for gate, (candidate, stable) in zip(_gates(session, here), asked[here.unit], strict=True)
+        )
+        for here in watched
+    }
+
+
+Pair = tuple[Question, Question | None]
+"""The question about the candidate, and the same about stable."""
+
+
+def _gates(session: Session, here: Standing) -> tuple[Gate, ...]:
+    return session.spec.pipeline.rollouts[here.model.rollout].gates
+
+
+def _asked(session: Session, here: Standing, now: int) -> Iterator[Pair]:
+    candidate, stable = here.state.candidate, here.state.stable
+    assert candidate is not None, "only rollouts under way are watched"
+    monitoring = here.environment.monitoring
+    look = look_of(monitoring.interval if monitoring else 15, here.policy.bake(candidate.load))
+    # A rollout that stood still for a day is judged by its last looks: nobody needs the rest.
+    begin = max(candidate.since + here.policy.settling, now - LONGEST * look)
+    for gate in _gates(session, here):
+        yield (
+            _question(session, here, candidate.version, gate, begin, look),
+            _question(session, here, stable, gate, begin - NOISE_LOOKS * look, look) if stable else None,
+        )
+
+
+def _question(session: Session, here: Standing, version: ModelVersion, gate: Gate, begin: int, look: int) -> Question:
+    return Question(
+        unit=here.unit,
+        namespace=session.spec.namespace(here.unit.environment),
+        version=version.version,
+        runtime=here.models()[version.version].serve.runtime,
+        metric=gate.key,
+        begin=begin,
+        look=look,
+        query=gate.query or "",
+    )
+
+
+def _answers(session: Session, stored: Stored, watched: Sequence[Standing], pairs: Iterable[Pair], now: int) -> Answers:
+    by_environment: dict[str, list[Question]] = defaultdict(list)
+    for pair in pairs:
+        for question in pair:
+            if question:
+                by_environment[question.unit.environment].append(question)
+    if not by_environment:
+        return {}
+    shares = _shares_of(stored, watched)
+
+    def read(environment: str) -> Mapping[Question, Answer]:
+        source = session.world.metrics(environment, shares)
+        return source.read(by_environment[environment], now) if source else {}
+
+    found: dict[Question, Answer] = {}
+    with ThreadPoolExecutor(len(by_environment), thread_name_prefix="metrics") as pool:
+        for answers in pool.map(read, by_environment):
+            found.update(answers)
+    return found
+
+
+def _result(
+    here: Standing,
+    gate: Gate,
+    candidate: Question,
+    stable: Question | None,
+    answers: Answers,
+    now: int,
+    memory: Memory,
+) -> Result:
+    mine, theirs = answers.get(candidate), answers.get(stable) if stable else None
+    failures = max(memory.count(question, answers.get(question)) for question in (candidate, stable) if question)
+    asked = Asked(
+        now=now,
+        begin=candidate.begin,
+        look=candidate.look,
+        window=gate.window,
+        samples=here.policy.samples,
+        failures=failures,
+        alpha=alpha_each(ALPHA, len(here.policy.gates), max(1, len(here.policy.steps)) * here.policy.waves),
+        weight=here.state.candidate.load if here.state.candidate else 0,
+        stable_weight=here.state.traffic.stable,
+        before_weight=_before(here),
+        source=_source(here),
+    )
+    return assess(gate, mine, theirs, asked)
+
+
+def _before(here: Standing) -> int:
+    """What stable answered before the present weight was set."""
+    candidate = here.state.candidate
+    earlier = [step.weight for step in here.policy.steps if candidate and step.weight < candidate.weight]
+    return 100 - max(earlier, default=0)
+
+
+def _source(here: Standing) -> str:
+    monitoring = here.environment.monitoring
+    return monitoring.prometheus if monitoring and monitoring.prometheus else ""
+
+
+def _shares_of(stored: Stored, watched: Sequence[Standing]) -> Shares:
+    """How the records split the traffic of each unit, for servers that only simulate it."""
+    before = {here.unit: float(_before(here)) for here in watched}
+
+    def shares(unit: UnitKey) -> list[tuple[float, dict[str, float]]]:
+        release = stored.releases.get(unit)
+        if release is None:
+            return []
+        stable, candidate = release.stable.version, release.candidate
+        if candidate is None or unit not in before:
+            return [(0.0, {stable: 100.0})]
+        earlier, newcomer = before[unit], candidate.version.version
+        present = {stable: 100.0 - candidate.weight, newcomer: float(candidate.load)}
+        first = {stable: earlier} if earlier == 100 else {stable: earlier, newcomer: 100 - earlier}
+        return [(0.0, {stable: 100.0}), (float(candidate.started), first), (float(candidate.since), present)]
+
+    return shares

@@ -1,0 +1,232 @@
+"""`reconcile`: one look at everything, one decision for each rollout, one commit for each decision, then the clusters.
+
+A CI schedule, `gitops run` and `gitops apply --wait` all call the same function. Nothing is kept between two passes
+but Git and the clusters; a process killed anywhere leaves what the next pass finishes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from gitops.engine.approving import decide, permitted
+from gitops.engine.delivering import Delivery, deliver, settle
+from gitops.engine.judging import Memory, judge
+from gitops.engine.planning import check_rendered, foreign_commits, new_rollout_id
+from gitops.engine.session import Session
+from gitops.engine.watching import Sight, look
+from gitops.errors import GitopsError, Moved
+from gitops.plan.desired import changes, render_steps
+from gitops.plan.model import PlannedStep
+from gitops.plan.rollouts import Course, Standing, course, standings
+from gitops.plan.room import Room
+from gitops.plan.stored import Stored, is_fresh
+from gitops.rollout.machine import Decision
+from gitops.rollout.observation import Command, Observation
+from gitops.rollout.release import SpecSource, time_of
+from gitops.values import UnitKey
+from gitops.world.converge import Failure
+from gitops.world.gather import read_existing
+from gitops.world.git.checkout import spec_source
+
+PUSH_ATTEMPTS = 40
+
+Commands = Mapping[UnitKey, Command]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one pass saw, decided and did."""
+
+    now: int
+    standings: Mapping[UnitKey, Standing]
+    """Units that do not simply run what the spec names, as they were before the pass."""
+    decisions: Mapping[UnitKey, Decision]
+    """Holds included."""
+    observations: Mapping[UnitKey, Observation] = field(default_factory=dict)
+    """What each decision was made from."""
+    commits: tuple[str, ...] = ()
+    """A commit for each decision that is no hold, in their order."""
+    settled: Mapping[UnitKey, tuple[str, ...]] = field(default_factory=dict)
+    """Units that had to be brought to where Git says, with the clusters."""
+    blind: Mapping[str, str] = field(default_factory=dict)
+    """Clusters that could not be asked, and why."""
+    left_alone: Mapping[UnitKey, str] = field(default_factory=dict)
+    failures: tuple[Failure, ...] = ()
+
+    @property
+    def moved(self) -> bool:
+        """Whether anything was decided."""
+        return any(decision.event for decision in self.decisions.values())
+
+
+@dataclass(frozen=True)
+class _View:
+    """What the decisions of one pass are made from."""
+
+    stored: Stored
+    now: int
+    standings: Mapping[UnitKey, Standing]
+    sight: Sight
+    observations: Mapping[UnitKey, Observation]
+
+
+def reconcile(session: Session, memory: Memory | None = None, only: Collection[UnitKey] | None = None) -> Pass:
+    """One pass; with `only`, over these units. Raises GitopsError when Git cannot be read or written."""
+    return _pass(session, memory or Memory(), {}, only)
+
+
+def command(session: Session, unit: UnitKey, asked: Command) -> Pass:
+    """Do what a person asks for one unit. Going back needs no look at anything but Git.
+
+    Raises GitopsError when there is no such release, or when they may not ask for that there (`approving`); any other
+    refusal is said by the decision.
+    """
+    stored = session.world.stored()
+    if unit not in stored.releases or unit not in session.spec.models:
+        known = ", ".join(map(str, stored.releases)) or "nothing has been released yet"
+        raise GitopsError(f"{unit} has no release", hint=f"one of: {known}" if stored.releases else known)
+    return _pass(session, Memory(), {unit: permitted(session, unit, asked)}, {unit})
+
+
+def _pass(session: Session, memory: Memory, commands: Commands, only: Collection[UnitKey] | None) -> Pass:
+    for attempt in range(PUSH_ATTEMPTS):
+        view = _view(session, memory, commands, only)
+        decisions = decide(session, view.stored, view.standings, view.observations)
+        settling = settle(session, view.stored, view.sight.astray) if not commands else Delivery()
+        try:
+            steps, left = _commit(session, view, decisions)
+        except Moved:
+            session.world.clock.sleep(random.uniform(0, 0.05 * (attempt + 1)))  # noqa: S311  # spreads contenders, guards nothing
+            session.options.progress("the repository moved; looking again")
+            continue
+        delivered = _deliver(session, view, steps)
+        stepped = {one.unit for one in steps}
+        return Pass(
+            now=view.now,
+            standings=view.standings,
+            decisions={u: d for u, d in decisions.items() if not d.event or str(u) in stepped},
+            observations=view.observations,
+            commits=tuple(one.message for one in steps),
+            settled=view.sight.astray if not commands else {},
+            blind=view.sight.blind,
+            left_alone=left,
+            failures=(*settling.failures, *delivered.failures),
+        )
+    raise GitopsError(f"the repository moved {PUSH_ATTEMPTS} times while pushing", hint="others are busy; try again")
+
+
+# --- Looking -------------------------------------------------------------------------------------------------
+
+_NOTHING_SEEN = Sight({}, {}, {})
+_BLIND: Collection[str] = ("abort", "rollback", "pause", "retry", "approve")
+"""Commands that need no look at clusters and metrics."""
+
+
+def _view(session: Session, memory: Memory, commands: Commands, only: Collection[UnitKey] | None) -> _View:
+    stored, now = session.world.stored(), int(session.world.clock.now())
+    found = {here.unit: here for here in standings(session.spec, stored, now, always=commands)}
+    if only is not None:
+        found = {unit: here for unit, here in found.items() if unit in only}
+    blindly = bool(commands) and all(asked.kind in _BLIND for asked in commands.values())
+    sight = _NOTHING_SEEN if blindly or not stored.releases else look(session, stored)
+    if only is not None:
+        astray = {unit: clusters for unit, clusters in sight.astray.items() if unit in only}
+        sight = Sight(sight.clusters, sight.blind, astray)
+    results = {}
+    if not blindly:
+        watched = [here for unit, here in found.items() if _has_traffic(here) and unit not in sight.astray]
+        results = judge(session, stored, watched, now, memory)
+    room = Room(session.spec, stored)
+    observations = {}
+    for unit, here in found.items():
+        seen = here.observe(now, room)
+        observations[unit] = _observed(
+            seen, here, sight, results.get(unit, ()), commands.get(unit), unit in sight.astray
+        )
+    return _View(stored, now, found, sight, observations)
+
+
+def _has_traffic(here: Standing) -> bool:
+    candidate = here.state.candidate
+    return candidate is not None and candidate.load > 0
+
+
+def _observed(
+    seen: Observation, here: Standing, sight: Sight, results: Sequence[object], asked: Command | None, astray: bool
+) -> Observation:
+    """What Git shows, with what the clusters and the metrics say. A unit that is astray shows nothing to go by."""
+    changed: dict[str, object] = {"results": tuple(results), "commands": (asked,) if asked else ()}
+    candidate, stable = here.state.candidate, here.state.stable
+    if candidate and sight.clusters and not astray:
+        ready = sight.ready(here, candidate.version)
+        changed["ready"] = ready[min(candidate.wave, len(ready) - 1)]
+        changed["ready_waves"] = ready if len(ready) > 1 else ()
+    if stable and sight.clusters:
+        known = [one for one in sight.ready(here, stable) if one is not None]
+        changed |= {"stable_ready": min(known) if known else None}
+    return replace(seen, **changed)  # type: ignore[arg-type]
+
+
+# --- Doing ---------------------------------------------------------------------------------------------------
+
+
+def _commit(
+    session: Session, view: _View, decisions: Mapping[UnitKey, Decision]
+) -> tuple[tuple[PlannedStep, ...], dict[UnitKey, str]]:
+    """Commit and push every decision; the steps, and units left alone because this checkout is older than they are."""
+    doing = {
+        unit: course(view.standings[unit], [decision], as_released=True)
+        for unit, decision in decisions.items()
+        if decision.event
+    }
+    if not doing:
+        return (), {}
+    source = spec_source(session.options.project, session.project.paths())
+    left = _newer(session, view, doing, source)
+    doing = {unit: there for unit, there in doing.items() if unit not in left}
+    if not doing:
+        return (), left
+    partial = [unit for unit in doing if not _is_fresh(session, view, unit)]
+    wanted = render_steps(session.spec, session.renderer, view.stored, doing, partial)
+    check_rendered(wanted.desired)
+    repository = session.world.repository(create=True)
+    existing, contents = read_existing(repository, view.stored, wanted, loose=False)
+    found = changes(
+        session.spec,
+        view.stored,
+        session.renderer,
+        wanted,
+        existing,
+        contents,
+        now=time_of(view.now),
+        source=source,
+        new_id=new_rollout_id,
+    )
+    repository.commit_all(view.stored.head, [(dict(one.files), one.message) for one in found.steps])
+    return found.steps, left
+
+
+def _newer(session: Session, view: _View, doing: Mapping[UnitKey, Course], source: SpecSource) -> dict[UnitKey, str]:
+    """An old checkout must not take back what a newer one started. A person's command is done from any checkout."""
+    asked = [unit for unit in doing if view.observations[unit].command is None]
+    recorded = {unit: view.stored.releases[unit].source.commit for unit in asked}
+    foreign = foreign_commits(session, source, recorded.values())
+    return {
+        unit: f"last changed from spec commit {commit[:10]}, which this checkout does not contain"
+        for unit, commit in recorded.items()
+        if commit in foreign
+    }
+
+
+def _is_fresh(session: Session, view: _View, unit: UnitKey) -> bool:
+    """Whether a step renders nothing but itself: else an edit that nobody applied yet would ride along."""
+    before = course(view.standings[unit], (), as_released=True)
+    return is_fresh(unit, session.spec, session.renderer, view.stored, before)
+
+
+def _deliver(session: Session, view: _View, steps: Sequence[PlannedStep]) -> Delivery:
+    if not steps:
+        return Delivery()
+    return deliver(session, steps, view.stored, session.world.stored())

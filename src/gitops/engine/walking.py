@@ -1,0 +1,98 @@
+"""Walk rollouts to their end, pass by pass, and say when there is nothing left that could move by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from gitops.engine.judging import Memory
+from gitops.engine.reconciling import Pass, reconcile
+from gitops.engine.session import Session
+from gitops.errors import GitopsError
+from gitops.plan.rollouts import first_entry
+from gitops.plan.stored import Stored
+from gitops.rollout.release import Release
+from gitops.values import UnitKey
+
+INTERVAL = 15.0
+"""Seconds between two passes."""
+EMBEDDED_INTERVAL = 60.0
+"""In the embedded world waiting takes no time, but each pass does."""
+PATIENCE = 20
+"""So many passes in a row may fail before it gives up; a job in CI must not hang on a repository that is gone."""
+
+Report = Callable[[Pass], None]
+
+
+@dataclass(frozen=True)
+class Walked:
+    """How a walk ended."""
+
+    passes: int
+    rejected: Mapping[UnitKey, str] = field(default_factory=dict)
+    """Units whose version was rolled back, and why."""
+    waiting: Mapping[UnitKey, str] = field(default_factory=dict)
+    """Units that wait for people, or for a version that was rejected before them."""
+
+    @property
+    def arrived(self) -> bool:
+        """Whether everything runs what the spec names."""
+        return not self.rejected and not self.waiting
+
+
+def walk(session: Session, report: Report, interval: float | None = None) -> Walked:
+    """Make passes until no rollout can move without a person. Raises GitopsError when passes keep failing."""
+    memory, passes, failed = Memory(), 0, 0
+    pause = interval or (EMBEDDED_INTERVAL if session.options.kind == "embedded" else INTERVAL)
+    while True:
+        try:
+            done = reconcile(session, memory)
+        except GitopsError as error:
+            failed += 1
+            if failed >= PATIENCE:
+                raise
+            session.options.progress(f"a pass failed ({error}); trying again")
+            session.world.clock.sleep(pause)
+            continue
+        passes, failed = passes + 1, 0
+        report(done)
+        stored = session.world.stored()
+        under_way = (_moves(release, done) for release in stored.releases.values())
+        if not done.moved and not done.failures and not any(under_way):
+            return Walked(passes, *_verdict(session, stored, done))
+        if not done.moved:
+            session.world.clock.sleep(pause)
+
+
+def _moves(release: Release, last: Pass) -> bool:
+    """Whether a rollout under way may still move without a person, and by this checkout."""
+    candidate, here = release.candidate, last.standings.get(release.unit)
+    if candidate is None or here is None or release.unit in last.left_alone:
+        return False
+    if candidate.pause is None:
+        return True
+    held = here.policy.pause_outcome == "hold" and last.now - candidate.entered >= here.policy.pause_timeout
+    return candidate.pause.cause != "person" and not held
+
+
+def _verdict(session: Session, stored: Stored, last: Pass) -> tuple[dict[UnitKey, str], dict[UnitKey, str]]:
+    rejected, waiting = {}, {}
+    for unit, why in _unfinished(session, stored, last):
+        release = stored.releases.get(unit)
+        if release and release.rejected and not release.candidate:
+            rejected[unit] = why
+        else:
+            waiting[unit] = why
+    return rejected, waiting
+
+
+def _unfinished(session: Session, stored: Stored, last: Pass) -> Iterator[tuple[UnitKey, str]]:
+    for unit, model in session.spec.models.items():
+        release = stored.releases.get(unit)
+        if release is None:
+            yield unit, first_entry(session.spec, stored, unit) or "its first release is made by gitops apply"
+        elif unit in last.left_alone:
+            yield unit, last.left_alone[unit]
+        elif (release.stable.version, release.stable.digest) != (model.version, model.artifact.digest):
+            decision = last.decisions.get(unit)
+            yield unit, decision.sentence if decision else "has not moved"
