@@ -9,6 +9,8 @@ import yaml
 from typer.main import get_command
 
 from gitops.cli.main import app
+from gitops.spec.load import load_spec
+from gitops.spec.resolved import SourceFile
 from tests.support.project import ROOT, Project
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -34,8 +36,20 @@ def test_the_readme_session_runs_as_shown(tmp_path: Path) -> None:
         assert shown.strip() in done.out
 
 
+def test_the_readme_policy_is_a_good_one() -> None:
+    policy = blocks(ROOT / "README.md", "yaml")[1]
+    head, _, _ = (ROOT / "pipeline.yaml").read_text().partition("rollouts:\n")
+    text = re.sub(r"rollout: \w+", "rollout: careful", head) + policy
+    environments = [
+        SourceFile(f"environments/{path.name}", re.sub(rb"rollout: quick", b"rollout: careful", path.read_bytes()))
+        for path in sorted((ROOT / "environments").glob("*.yaml"))
+    ]
+    spec = load_spec(SourceFile("pipeline.yaml", text.encode()), environments)
+    assert [gate.key for gate in spec.pipeline.rollouts["careful"].gates] == ["latency-p99", "error-rate", "refusals"]
+
+
 def test_the_readme_model_is_the_examples_form() -> None:
-    (snippet,) = blocks(ROOT / "README.md", "yaml")
+    snippet = blocks(ROOT / "README.md", "yaml")[0]
     example = yaml.safe_load((ROOT / "pipeline.yaml").read_text())
     model = yaml.safe_load(snippet)["models"]["support-chat"]
     assert model["artifact"] == example["models"]["support-chat"]["artifact"]

@@ -12,7 +12,7 @@ from gitops.spec.environment import AwsNodePool, Cluster
 from gitops.spec.pipeline import Gpu, Serve
 from gitops.spec.placement import Pool, choose_pool, pools
 from gitops.spec.problems import Path, listed
-from gitops.spec.rollouts import BlueGreen, Canary, Rollout, Shadow
+from gitops.spec.rollouts import Canary, Rollout
 from gitops.values import UnitKey
 
 _Tenants = dict[tuple[str, str], list[UnitKey]]
@@ -161,12 +161,10 @@ def _rollouts_fit(
             kind = "canary" if isinstance(rollout, Canary) else f"{rollout.strategy} rollout"
             more = f"{extra} more replica{'s' if extra > 1 else ''} of {size} GPU{'s' if size > 1 else ''}"
             message = f"a {kind} needs {more} next to stable, and the pool {pool.name} has no room"
-            hint = f"raise nodePools.{pool.name}.max of the cluster {cluster} ({pool.max}), or use a rolling rollout"
+            hint = f"raise nodePools.{pool.name}.max of the cluster {cluster} ({pool.max})"
             yield draft.subject(unit).finding(("rollout",), message, hint, (("serve", "replicas", "min"),))
 
 
 def extra_replicas(rollout: Rollout, smallest: int) -> int:
     """How many replicas a new version has next to stable before any traffic moves back from it."""
-    if isinstance(rollout, Canary):
-        return 1
-    return smallest if isinstance(rollout, BlueGreen | Shadow) else 0
+    return 1 if isinstance(rollout, Canary) else smallest
