@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,13 @@ def change_one_model(directory: Path) -> None:
     lines[start + 1] = "    version: 9.9.9\n"
     lines[start + 4] = f"      digest: sha256:{'9' * 64}\n"
     path.write_text("".join(lines))
+
+
+def change_every_model(directory: Path) -> None:
+    """Release a new version of every model."""
+    path = directory / "pipeline.yaml"
+    text = re.sub(r"\n    version: (\S+)\n", r"\n    version: \1-next\n", path.read_text())
+    path.write_text(re.sub(r"digest: sha256:0", "digest: sha256:f", text))
 
 
 def _model(number: int) -> str:
