@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,6 +15,7 @@ from urllib.parse import parse_qs
 
 import orjson
 
+from benchmarks.synthetic import BEGAN, NEXT
 from gitops.rollout.queries import PART
 from gitops.rollout.traffic import bounds_of
 from gitops.spec.load import load_spec
@@ -27,8 +29,12 @@ Labels = dict[str, str]
 
 
 class Handler(BaseHTTPRequestHandler):
-    """`served` is (runtime, namespace, model, versions) of every unit; `queries` counts what was asked."""
+    """`served` is (runtime, namespace, model, versions) of every unit; `queries` counts what was asked.
 
+    Candidates have had requests since `begun` only.
+    """
+
+    begun = 0.0
     served: tuple[tuple[str, str, str, tuple[str, ...]], ...] = ()
     queries = 0
     protocol_version = "HTTP/1.1"
@@ -40,11 +46,14 @@ class Handler(BaseHTTPRequestHandler):
         asked = {name: values[0] for name, values in parse_qs(body).items()}
         ranged = self.path.endswith("query_range")
         times = _times(asked) if ranged else [float(asked.get("time", 0))]
-        samples = "values" if ranged else "value"
-        result = [
-            {"metric": labels, samples: [[at, text] for at in times] if ranged else [times[0], text]}
-            for labels, text in self._series(asked["query"])
-        ]
+        young = [at for at in times if at >= self.begun]
+        result = []
+        for labels, text in self._series(asked["query"]):
+            if ranged:
+                seen = young if _is_candidate(labels) else times
+                result.append({"metric": labels, "values": [[at, text] for at in seen]})
+            else:
+                result.append({"metric": labels, "value": [times[0], text]})
         data = {"resultType": "matrix" if ranged else "vector", "result": result}
         self._send(orjson.dumps({"status": "success", "data": data}))
 
@@ -76,6 +85,10 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+def _is_candidate(labels: Labels) -> bool:
+    return labels["gitops_version"].endswith(NEXT)
+
+
 def _times(asked: dict[str, str]) -> list[float]:
     start, end, step = (float(asked[name].removesuffix("s")) for name in ("start", "end", "step"))
     return [start + number * step for number in range(int((end - start) / step) + 1)]
@@ -104,10 +117,11 @@ def main() -> None:
             model.serve.runtime,
             spec.namespace(unit.environment),
             unit.model,
-            (model.version.removesuffix("-next"), model.version),
+            (model.version.removesuffix(NEXT), model.version),
         )
         for unit, model in spec.models.items()
     )
+    Handler.begun = time.time() - BEGAN
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     print(f"http://127.0.0.1:{server.server_address[1]}", flush=True)
     server.serve_forever()

@@ -33,11 +33,13 @@ def commit_everything(project: Path, remote: str = "") -> Committed:
     """Bring the project's GitOps repository to its spec; with `remote`, as one that is reached through a cache."""
     with open_session(Options(project, offline=True)) as session:
         wanted = plan(session)
-        changes = {change.path: change.content for change in wanted.files}
+        commits = [({change.path: change.content for change in wanted.at_once}, wanted.message)] if wanted.message else []
+        commits += [(dict(step.files), step.message) for step in wanted.steps]
         repository: Repository = session.world.repository(create=True)
         if remote:
             repository = open_repository(remote, "main", state=project / ".gitops", project=project, direct=False)
             repository.head()
         with stopwatch() as taken:
-            repository.commit(wanted.base.head, changes, wanted.message)
+            repository.commit_all(wanted.base.head, commits)
+    changes = {path: content for files, _ in commits for path, content in files.items()}
     return Committed({path: content for path, content in changes.items() if content is not None}, *taken)

@@ -24,7 +24,7 @@ def measure(setting: Setting) -> Iterator[Figure]:
         yield Figure("git", f"first commit, {kind}", first.cpu, first.wall, goal="3 s", note=note)
         change_one_model(project)
         one = commit_everything(project, url)
-        note = f"{len(one.files)} files and the removals of 3 units"
+        note = f"{len(one.files)} files: its new version starts in the first environment"
         yield Figure("git", f"one model's change, {kind}", one.cpu, one.wall, goal="0.3 s", note=note)
         if not url:
             subset = dict(list(first.files.items())[:2000])

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.commit import commit_everything
 from benchmarks.harness import ROOT, Figure, Setting, environment
-from benchmarks.synthetic import ENVIRONMENTS, change_every_model, write_project
+from benchmarks.synthetic import BEGAN, ENVIRONMENTS, change_every_model, write_project
 from gitops.engine.planning import new_rollout_id
 from gitops.engine.session import Options, Session, open_session
 from gitops.engine.watching import stamp_name
@@ -32,8 +32,6 @@ from gitops.world.gather import read_cluster_files, read_existing
 
 WEIGHT = 10
 """Percent of traffic at which every candidate stands."""
-BEGAN = 480
-"""Seconds for which it has stood there: less than its bake."""
 
 
 def measure(setting: Setting) -> Iterator[Figure]:

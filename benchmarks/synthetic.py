@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ENVIRONMENTS = ("dev", "staging", "production")
+NEXT = "-next"
+"""What a version's name gets when a new one is released."""
+BEGAN = 480
+"""Seconds for which rollouts stand at their present weight: less than its bake."""
 _GPU = "L4"
 _NODES = 1000
 """The most nodes that a pool may have; there are as many pools as the GPUs need."""
@@ -41,7 +45,7 @@ def change_one_model(directory: Path) -> None:
 def change_every_model(directory: Path) -> None:
     """Release a new version of every model."""
     path = directory / "pipeline.yaml"
-    text = re.sub(r"\n    version: (\S+)\n", r"\n    version: \1-next\n", path.read_text())
+    text = re.sub(r"\n    version: (\S+)\n", rf"\n    version: \1{NEXT}\n", path.read_text())
     path.write_text(re.sub(r"digest: sha256:0", "digest: sha256:f", text))
 
 

@@ -20,6 +20,7 @@ CAREFUL: dict[str, Any] = {
     "steps": [{"weight": 10, "bake": "10m"}, {"weight": 50, "bake": "10m"}, {"weight": 100}],
     "capacityTimeout": "90m",
 }
+AT_ONCE: dict[str, Any] = {"strategy": "canary", "steps": [{"weight": 100}]}
 WHOLE = {"strategy": "blue-green", "bake": "10m"}
 
 
@@ -157,9 +158,9 @@ def test_the_step_that_finds_no_room_is_named() -> None:
 
 
 def test_a_rollout_may_find_no_room_to_start() -> None:
-    tree = released("1.0.0", nodes=1, rollout={"strategy": "rolling"})
-    (said,) = Foreseen(spec("2.0.0", nodes=1, rollout={"strategy": "rolling"}), tree).stalls
-    assert said.startswith("dev/chat: step 1 (100 %) needs 8 more H100 on dev-cluster; pool h100 ends at 8, none of")
+    tree = released("1.0.0", replicas=3, nodes=2, rollout=AT_ONCE)
+    (said,) = Foreseen(spec("2.0.0", replicas=3, nodes=2, rollout=AT_ONCE), tree).stalls
+    assert said.startswith("dev/chat: step 1 (100 %) needs 12 more H100 on dev-cluster; pool h100 ends at 16, ")
 
 
 def test_the_sentence_is_what_the_state_machine_does() -> None:
@@ -197,12 +198,12 @@ def test_rollouts_that_only_fit_one_by_one() -> None:
 
 
 def test_what_is_made_at_once_beside_a_rollout() -> None:
-    rolling = {"strategy": "rolling"}
-    tree = released("1.0.0", nodes=2, rollout=rolling)
-    tree.release_spec(spec("2.0.0", nodes=2, rollout=rolling))
-    found = Foreseen(spec("2.0.0", "1.0.0", nodes=2, rollout=rolling), tree)
+    said: dict[str, Any] = {"replicas": 3, "nodes": 4, "rollout": AT_ONCE}
+    tree = released("1.0.0", **said)
+    tree.release_spec(spec("2.0.0", **said))
+    found = Foreseen(spec("2.0.0", "1.0.0", **said), tree)
     assert found.stalls == [
-        "dev-cluster: pool h100 ends at 16 H100, and what this plan makes there needs 24: pods would stay pending — "
+        "dev-cluster: pool h100 ends at 32 H100, and what this plan makes there needs 36: pods would stay pending — "
         "raise the pool's max or lower replicas.min"
     ]
 

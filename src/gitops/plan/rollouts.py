@@ -57,7 +57,7 @@ class Standing:
     def has_room(self, room: Room) -> bool:
         """Whether the clusters have room for what the next weight needs."""
         candidate = self.state.candidate
-        if candidate is None and self.target == self.state.stable:
+        if candidate is None and (self.entry or self.target == self.state.stable):
             return True
         model = self.models()[candidate.version.version] if candidate else self.model
         waves = zip(wave_of(self.environment), needed(self.policy, self.state, self.target), strict=False)
