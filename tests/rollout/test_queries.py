@@ -94,7 +94,7 @@ def test_cancelled_requests_are_not_tritons_failures(name: str) -> None:
 def test_matchers_name_few_models_and_not_many() -> None:
     assert matching({"b", "a"}, {"x"}) == 'gitops_version!="",namespace=~"a|b",gitops_model=~"x"'
     assert matching({"a.b"}, {"x"}).startswith('gitops_version!="",namespace=~"a\\\\.b"')
-    many = matching({"a"}, {f"m{number}" for number in range(1000)})
+    many = matching({"a"}, {f"m{number}" for number in range(5000)})
     assert many == 'gitops_version!="",namespace=~"a",gitops_model!=""'
 
 
