@@ -43,12 +43,12 @@ def deployment(name: str = "chat-2-3-0", labels: Mapping[str, str] = LABELS, **s
     [
         ({}, 0),
         ({"replicas": 3, "updatedReplicas": 3, "readyReplicas": 2}, 2),
-        ({"replicas": 3, "updatedReplicas": 3, "readyReplicas": 3, "observedGeneration": 1}, 0),
-        ({"replicas": 4, "updatedReplicas": 1, "readyReplicas": 3}, 1),
+        ({"replicas": 3, "updatedReplicas": 3, "readyReplicas": 3, "observedGeneration": 1}, None),
+        ({"replicas": 4, "updatedReplicas": 1, "readyReplicas": 3}, None),
         ({"replicas": 4, "updatedReplicas": 3, "readyReplicas": 2}, 2),
     ],
 )
-def test_ready_replicas_are_of_the_present_template(status: Manifest, ready: int) -> None:
+def test_ready_replicas_are_of_the_present_template(status: Manifest, ready: int | None) -> None:
     assert ready_replicas(deployment(**status)) == ready
 
 

@@ -66,7 +66,7 @@ def test_what_is_ready_is_of_the_present_template(bench: Bench) -> None:
         return seen[-1]
 
     until(look, lambda found: found.ready == 2)
-    assert min(found.ready for found in seen) < 2
+    assert any(found.ready != 2 for found in seen)
     assert all((found.replicas, found.failed) == (2, "") for found in seen)
 
 

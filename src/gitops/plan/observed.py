@@ -67,8 +67,8 @@ class Workload(NamedTuple):
     name: str
     replicas: int
     """As many as there should be: `spec.replicas` as the API shows it."""
-    ready: int
-    """Ready replicas of the present template: none until the controller has seen the present generation."""
+    ready: int | None
+    """Ready replicas of the present template; None while its status does not tell."""
     failed: str = ""
     """Why waiting will not make it ready (its progress deadline is exceeded), in a sentence; empty otherwise."""
 

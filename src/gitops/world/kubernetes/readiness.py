@@ -32,18 +32,19 @@ def is_overdue(live: Mapping[str, Any]) -> bool:
     return _condition(conditions, "Progressing").get("reason") == "ProgressDeadlineExceeded"
 
 
-def ready_replicas(live: Mapping[str, Any]) -> int:
-    """The ready replicas of a Deployment's present template.
+def ready_replicas(live: Mapping[str, Any]) -> int | None:
+    """The ready replicas of a Deployment's present template; None where its status does not tell.
 
-    None while the controller has not seen the present generation, or the Deployment is being deleted. As long as
-    old replicas run the status does not tell whose replicas are ready: then at most as many as are of the present
-    template.
+    It does not while the controller has not seen the present generation: what it counted before may be too many for
+    growth, and 0 would be capacity that was never lost. Nor does it say whose replicas are ready while old ones run.
     """
     status, metadata = live.get("status", {}), live["metadata"]
-    if status.get("observedGeneration", 0) < metadata.get("generation", 0) or metadata.get("deletionTimestamp"):
+    if metadata.get("deletionTimestamp"):
         return 0
-    ready: int = min(status.get("readyReplicas", 0), status.get("updatedReplicas", 0))
-    return ready
+    if status.get("observedGeneration", 0) < metadata.get("generation", 0):
+        return None
+    ready, updated = status.get("readyReplicas", 0), status.get("updatedReplicas", 0)
+    return ready if ready <= updated else None
 
 
 def _deployment(live: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Readiness:
