@@ -15,7 +15,7 @@ from gitops.engine.delivering import Delivery, deliver, settle
 from gitops.engine.judging import Memory, judge
 from gitops.engine.planning import check_rendered, foreign_commits, new_rollout_id
 from gitops.engine.session import Session
-from gitops.engine.watching import Sight, look
+from gitops.engine.watching import Key, Sight, look, troubles
 from gitops.errors import GitopsError, Moved
 from gitops.plan.desired import changes, render_steps
 from gitops.plan.model import PlannedStep
@@ -138,14 +138,23 @@ def _view(session: Session, memory: Memory, commands: Commands, only: Collection
     if not blindly:
         watched = [here for unit, here in found.items() if _has_traffic(here) and unit not in sight.astray]
         results = judge(session, stored, watched, now, memory)
-    room = Room(session.spec, stored)
+    room, said = Room(session.spec, stored), troubles(session, sight, _getting_ready(found))
     observations = {}
     for unit, here in found.items():
-        seen = here.observe(now, room)
+        candidate = here.state.candidate
+        seen = replace(
+            here.observe(now, room), trouble=said.get((unit, candidate.version.version), "") if candidate else ""
+        )
         observations[unit] = _observed(
             seen, here, sight, results.get(unit, ()), commands.get(unit), unit in sight.astray
         )
     return _View(stored, now, found, sight, observations)
+
+
+def _getting_ready(found: Mapping[UnitKey, Standing]) -> list[Key]:
+    """The candidates, those first that have been at it the longest: they are the next to lose patience with."""
+    under_way = [(here.state.candidate, unit) for unit, here in found.items() if here.state.candidate]
+    return [(unit, one.version.version) for one, unit in sorted(under_way, key=lambda pair: pair[0].entered)]
 
 
 def _has_traffic(here: Standing) -> bool:

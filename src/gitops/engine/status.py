@@ -6,19 +6,10 @@ from collections import defaultdict
 
 from gitops.engine.approving import uncounted
 from gitops.engine.session import Session
-from gitops.engine.watching import Sight, look
-from gitops.errors import GitopsError
-from gitops.plan.observed import Readiness, Workload
+from gitops.engine.watching import Key, look, readiness
 from gitops.plan.stored import Stored
-from gitops.values import ObjectRef, UnitKey, workload_name
 from gitops.view.board import BoardRow
 from gitops.view.status import Seen, board_rows, serving
-
-EXPLAINED = 20
-"""So many versions of a cluster that are not ready are asked why not: each takes a look at its pods."""
-
-_Key = tuple[UnitKey, str]
-"""A unit and a version."""
 
 
 def status(session: Session) -> list[BoardRow]:
@@ -30,7 +21,7 @@ def status(session: Session) -> list[BoardRow]:
 
 def _seen(session: Session, stored: Stored) -> Seen:
     sight = look(session, stored)
-    asked: dict[str, list[_Key]] = defaultdict(list)
+    asked: dict[str, list[Key]] = defaultdict(list)
     for unit, release in stored.releases.items():
         for cluster, versions in serving(session.spec, release):
             asked[cluster].extend((unit, version) for version in versions)
@@ -38,32 +29,6 @@ def _seen(session: Session, stored: Stored) -> Seen:
         (name, *key): state
         for name, keys in asked.items()
         if name in sight.clusters
-        for key, state in _states(session, sight, name, keys).items()
+        for key, state in readiness(session, sight, name, keys).items()
     }
     return Seen(states, sight.blind, sight.astray)
-
-
-def _states(session: Session, sight: Sight, name: str, keys: list[_Key]) -> dict[_Key, Readiness]:
-    """What the look shows; of some of those that are not ready, the reason as well."""
-    workloads = sight.clusters[name].workloads
-    states = {key: _readiness(workloads.get(key)) for key in keys}
-    unready = {_ref(session, *key): key for key, state in states.items() if not state.ready}
-    refs = list(unready)[:EXPLAINED]
-    try:
-        found = session.cluster(name).readiness(refs) if refs else {}
-    except GitopsError:
-        return states
-    # Between the two looks it may have become ready.
-    return states | {unready[ref]: state for ref, state in found.items()}
-
-
-def _readiness(workload: Workload | None) -> Readiness:
-    if workload is None:
-        return Readiness(False, "does not exist")
-    said = f"{workload.ready} of {workload.replicas} replicas ready"
-    return Readiness(workload.ready >= workload.replicas, f"{said}: {workload.failed}" if workload.failed else said)
-
-
-def _ref(session: Session, unit: UnitKey, version: str) -> ObjectRef:
-    namespace = session.spec.namespace(unit.environment)
-    return ObjectRef("apps/v1", "Deployment", namespace, workload_name(unit.model, version))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from gitops.engine.session import Session
 from gitops.errors import GitopsError
+from gitops.plan.observed import Readiness, Workload
 from gitops.plan.rollouts import Standing
 from gitops.plan.settled import Sighting, unsettled
 from gitops.plan.stored import Stored
@@ -15,9 +16,14 @@ from gitops.render.live import share_of
 from gitops.rollout.state import ModelVersion
 from gitops.spec.promotion import wave_of
 from gitops.spec.resolved import Spec
-from gitops.values import LABEL_CLUSTER, LABEL_PIPELINE, UnitKey
+from gitops.values import LABEL_CLUSTER, LABEL_PIPELINE, ObjectRef, UnitKey, workload_name
 
 CLUSTERS_AT_ONCE = 4
+EXPLAINED = 20
+"""So many versions of a cluster that are not ready are asked why not: each takes a look at its pods."""
+
+Key = tuple[UnitKey, str]
+"""A unit and a version."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +47,10 @@ class Sight:
             if sighting is None:
                 return None
             workload = sighting.workloads.get((here.unit, version.version))
-            found.append(share_of(workload.ready, model.serve.replicas.min) if workload else 0)
+            if workload and workload.ready is None:
+                return None
+            found.append(share_of(workload.ready, model.serve.replicas.min) if workload and workload.ready else 0)
         return min(found)
-
-    def failed(self, unit: UnitKey, version: str) -> Iterator[str]:
-        """Why a version cannot get ready, where that is known."""
-        for cluster, sighting in self.clusters.items():
-            workload = sighting.workloads.get((unit, version))
-            if workload and workload.failed:
-                yield f"{cluster}: {workload.failed}"
 
 
 def stamp_name(pipeline: str) -> str:
@@ -73,6 +74,49 @@ def look(session: Session, stored: Stored) -> Sight:
         for unit in unsettled(session.spec, stored.releases, name, sighting):
             astray[unit] = (*astray.get(unit, ()), name)
     return Sight(clusters, blind, astray)
+
+
+def readiness(session: Session, sight: Sight, cluster: str, keys: Collection[Key]) -> dict[Key, Readiness]:
+    """What the look at a cluster shows of these versions; of some of those that are not ready, the reason as well."""
+    workloads = sight.clusters[cluster].workloads
+    states = {key: _readiness(workloads.get(key)) for key in keys}
+    unready = {_ref(session, *key): key for key, state in states.items() if not state.ready}
+    refs = list(unready)[:EXPLAINED]
+    try:
+        found = session.cluster(cluster).readiness(refs) if refs else {}
+    except GitopsError:
+        return states
+    # Between the two looks it may have become ready.
+    return states | {unready[ref]: state for ref, state in found.items()}
+
+
+def troubles(session: Session, sight: Sight, candidates: Collection[Key]) -> dict[Key, str]:
+    """What is said of candidates that have fewer ready replicas than they should, with the cluster."""
+    found: dict[Key, str] = {}
+    for name, sighting in sight.clusters.items():
+        short = [key for key in candidates if key not in found and _is_short(sighting.workloads.get(key))]
+        for key, state in readiness(session, sight, name, short).items() if short else ():
+            if not state.ready:
+                found[key] = f"{name}: {state.message}"
+    return found
+
+
+def _is_short(workload: Workload | None) -> bool:
+    return workload is not None and (workload.ready is None or workload.ready < workload.replicas)
+
+
+def _readiness(workload: Workload | None) -> Readiness:
+    if workload is None:
+        return Readiness(False, "does not exist")
+    if workload.ready is None:
+        return Readiness(False, "is being updated")
+    said = f"{workload.ready} of {workload.replicas} replicas ready"
+    return Readiness(workload.ready >= workload.replicas, f"{said}: {workload.failed}" if workload.failed else said)
+
+
+def _ref(session: Session, unit: UnitKey, version: str) -> ObjectRef:
+    namespace = session.spec.namespace(unit.environment)
+    return ObjectRef("apps/v1", "Deployment", namespace, workload_name(unit.model, version))
 
 
 def _look(session: Session, name: str) -> Sighting | str:

@@ -41,6 +41,8 @@ class Observation:
     ready_waves: tuple[int | None, ...] = ()
     """The same for each wave, where there are several: the next one begins only with capacity, and the earlier ones
     may lose theirs. A wave that is not told is unknown."""
+    trouble: str = ""
+    """What the candidate's pods say while they are not ready; for the reader only."""
     stable_ready: int | None = None
     """The same of stable; for the reader only, since a rollback waits for nothing."""
     room: bool = True

@@ -98,7 +98,7 @@ def _reach(case: Underway) -> Event | None:
     if short := case.shortages(case.wanted):
         if case.elapsed(case.candidate.entered) >= case.policy.ready_timeout:
             wanted = f"{short[0].wanted} %{case.place(short[0].wave)}"
-            return case.roll_back(f"not ready to carry {wanted} within {case.policy.ready_timeout} s")
+            return case.roll_back(f"not ready to carry {wanted} within {case.policy.ready_timeout} s{_trouble(case)}")
         return None
     judged = case.candidate.stage == "promoting" or _excused(case, case.judgement).passes
     return _forward(case) if judged and not case.frozen else None
@@ -114,7 +114,11 @@ def _reaching_words(case: Underway) -> str:
         return f"is ready to carry {case.ahead}, and waits: {_missing_words(case)}"
     wave, ready, wanted = short[0]
     known = "unknown" if ready is None else f"{ready} %"
-    return f"waits for ready capacity{case.place(wave)}: {known} of {wanted} %"
+    return f"waits for ready capacity{case.place(wave)}: {known} of {wanted} %{_trouble(case)}"
+
+
+def _trouble(case: Underway) -> str:
+    return f"; {case.seen.trouble}" if case.seen.trouble else ""
 
 
 # --- Gates ---------------------------------------------------------------------------------------------------
