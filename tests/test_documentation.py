@@ -36,6 +36,14 @@ def test_the_readme_session_runs_as_shown(tmp_path: Path) -> None:
         assert shown.strip() in done.out
 
 
+def test_the_simulation_in_the_documentation_runs_as_shown(tmp_path: Path) -> None:
+    (session,) = blocks(ROOT / "docs" / "rollouts.md", "console")
+    line, _, shown = session.removeprefix("$ ").partition("\n")
+    project = Project(tmp_path)
+    project._run([*project.command()[:3], "init", str(tmp_path)], 0, 60)
+    assert shown.strip() in project.gitops(*shlex.split(line)[1:], expect=0).out
+
+
 def test_the_readme_policy_is_a_good_one() -> None:
     policy = blocks(ROOT / "README.md", "yaml")[1]
     head, _, _ = (ROOT / "pipeline.yaml").read_text().partition("rollouts:\n")

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
+from gitops.spec import simulation_file
 from gitops.spec.resolved import SourceFile
-from gitops.spec.schema import environment_schema, pipeline_schema
+from gitops.spec.schema import environment_schema, pipeline_schema, simulation_schema
 from gitops.spec.source import read_yaml
 from gitops.spec.words import words_for
 
@@ -33,9 +34,20 @@ def errors(name: str, data: bytes) -> list[str]:
 
 
 def test_they_are_schemas() -> None:
-    for schema in (pipeline_schema(), environment_schema()):
+    for schema in (pipeline_schema(), environment_schema(), simulation_schema()):
         Draft7Validator.check_schema(schema)
         assert "discriminator" not in json.dumps(schema)
+
+
+def test_a_simulation_fits_its_schema() -> None:
+    """The example of its module, and some that do not."""
+    schema, text = Draft7Validator(simulation_schema()), (simulation_file.__doc__ or "").split("```")[1]
+    document = read_yaml(SourceFile("simulation.yaml", text.removeprefix("yaml").encode()))
+    assert [error.message for error in schema.iter_errors(document)] == []
+    for wrong in ({"models": {"chat": {"errorRate": "2x"}}}, {"model": {}}, {"seed": -1}):
+        assert list(schema.iter_errors({"apiVersion": "gitops/v1"} | wrong))
+    described = simulation_schema()["$defs"]["SimulatedFault"]["properties"]["grows"]["description"]
+    assert described == "What is added each hour: a leak."
 
 
 def test_the_example_fits(example: dict[str, bytes]) -> None:

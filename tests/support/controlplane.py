@@ -5,7 +5,8 @@
         plane.kubectl("get", "nodes")
 
 Pods are scheduled by the real scheduler and then only pretend to run; `tests/controlplane/stages.yaml` says
-how, and which pod annotations make them slow or crash. Needs a POSIX shell.
+how, and which pod annotations make them slow or crash. The API server knows Gateway API, Istio's VirtualService,
+KEDA and Prometheus Operator by their resource definitions; nothing acts on those. Needs a POSIX shell.
 """
 
 import json

@@ -63,12 +63,13 @@ def validate(project: Path) -> int:
 
 def schema(which: str) -> int:
     """Print one of the JSON Schemas."""
-    from gitops.spec.schema import environment_schema, pipeline_schema
+    from gitops.spec.schema import environment_schema, pipeline_schema, simulation_schema
     from gitops.view.schema import schema_of
 
     documents: dict[str, Callable[[], dict[str, Any]]] = {
         "pipeline": pipeline_schema,
         "environment": environment_schema,
+        "simulation": simulation_schema,
         "plan": partial(schema_of, "plan"),
         "status": partial(schema_of, "status"),
         "pass": partial(schema_of, "pass"),

@@ -84,6 +84,7 @@ def validate(project: Project = HERE) -> None:
 @app.command()
 def schema(
     environment: Annotated[bool, typer.Option("--environment", help="The schema of files in environments/.")] = False,
+    simulation: Annotated[bool, typer.Option("--simulation", help="The schema of simulation.yaml.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="The schema of `gitops plan --format json`.")] = False,
     status: Annotated[bool, typer.Option("--status", help="The schema of `gitops status --format json`.")] = False,
     pass_: Annotated[bool, typer.Option("--pass", help="The schema of `gitops reconcile --format json`.")] = False,
@@ -91,7 +92,7 @@ def schema(
     """Print the JSON Schema of pipeline.yaml, for editors."""
     from gitops.cli import commands
 
-    chosen = {"environment": environment, "plan": plan, "status": status, "pass": pass_}
+    chosen = {"environment": environment, "simulation": simulation, "plan": plan, "status": status, "pass": pass_}
     _end(guarded(lambda: commands.schema(next((name for name, asked in chosen.items() if asked), "pipeline"))))
 
 

@@ -8,14 +8,15 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
-from gitops.spec import environment, pipeline, rollouts
+from gitops.spec import environment, pipeline, rollouts, simulation_file
 from gitops.spec.environment import Environment
 from gitops.spec.fields import DURATION_PATTERN, SpecModel, format_duration
 from gitops.spec.pipeline import Model, Pipeline
+from gitops.spec.simulation_file import SimulationFile
 
 _DIALECT = "http://json-schema.org/draft-07/schema#"
 _PARTIAL = "Changed"
-_MODULES = (pipeline, rollouts, environment)
+_MODULES = (pipeline, rollouts, environment, simulation_file)
 Schema = dict[str, Any]
 
 
@@ -33,6 +34,11 @@ def environment_schema() -> Schema:
         if keyword in properties:
             properties[keyword] = _over_values(properties[keyword], keyword)
     return _finished(schema, "gitops environment")
+
+
+def simulation_schema() -> Schema:
+    """The schema of `simulation.yaml`."""
+    return _finished(_described(SimulationFile), "gitops simulation.yaml")
 
 
 def _described(model: type[SpecModel]) -> Schema:
