@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gitops.world.embedded.apiserver import ApiServer
+from gitops.world.embedded.clock import FILE, EmbeddedClock
 from gitops.world.kubernetes.kinds import KINDS
 from tests.support.project import Project, run_git
 
@@ -100,6 +101,11 @@ class LiveCluster:
         answer = self._server.request("GET", NAMES[kind].path(namespace, name))
         return json.loads(answer.body) if answer.status == 200 else None
 
+    def names(self, kind: str, namespace: str) -> list[str]:
+        """kubectl get, names only"""
+        listed = json.loads(self._server.request("GET", NAMES[kind].path(namespace)).body)
+        return [item["metadata"]["name"] for item in listed["items"]]
+
     def delete(self, kind: str, namespace: str, name: str) -> None:
         """kubectl delete"""
         self._expect(self._server.request("DELETE", NAMES[kind].path(namespace, name)).status)
@@ -136,7 +142,7 @@ def live(project: Project, cluster: str, *, embedded: bool = True) -> Iterator[L
     """The objects of one of the project's embedded clusters."""
     state = project.path / ".gitops"
     path = (state / "embedded" if embedded else state) / "clusters" / f"{cluster}.db"
-    server = ApiServer(path, [], 1000.0, time.time)
+    server = ApiServer(path, [], 1000.0, EmbeddedClock(state / "embedded" / FILE).now if embedded else time.time)
     try:
         yield LiveCluster(server)
     finally:

@@ -1,11 +1,19 @@
-"""Eight applies at once on one repository: the history stays linear and no edit is lost."""
+"""Many processes at once on one repository: the history stays linear, no edit is lost, nothing is decided twice."""
 
+import re
+import signal
 import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from tests.support.project import Project, run_git
+from tests.cli.consistency import check_consistent
+from tests.cli.small import repository
+from tests.cli.staged import EMBEDDED, PIPELINE, clock, record, release, staged_project, subjects
+from tests.support.project import Outcome, Project, run_git
 
 PROCESSES = 8
 
@@ -30,12 +38,20 @@ apiVersion: gitops/v1
 clusters:
   local: {provider: embedded}
 """
+ROLLING = ("start 1.1.0 beside 1.0.0", "1.1.0 to 100 %", "1.1.0 replaces 1.0.0")
+CANARY = (
+    "start 1.1.0 beside 1.0.0",
+    "1.1.0 to 20 %",
+    "1.1.0 has to get ready to carry 100 %",
+    "1.1.0 to 100 %",
+    "1.1.0 replaces 1.0.0",
+)
 
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Project:
     """A spec in Git with eight models, released once."""
-    project = Project(tmp_path / "spec")
+    project = Project(tmp_path / "spec", EMBEDDED)
     (project.path / "environments").mkdir(parents=True)
     models = "".join(MODEL.format(number=n, digest=f"{n:064x}") for n in range(PROCESSES))
     (project.path / "pipeline.yaml").write_text(HEAD + models)
@@ -49,66 +65,95 @@ def checkout(shared: Project, path: Path) -> Project:
     """Somebody's clone of the spec, working on the same GitOps repository and cluster."""
     run_git(path.parent, "clone", "--quiet", str(shared.path), str(path))
     (path / ".gitops").symlink_to(shared.path / ".gitops")
-    return Project(path)
+    return Project(path, EMBEDDED)
+
+
+def edit(clone: Project, number: int, version: str = "1.1.0") -> None:
+    """Release a model from a clone, without applying it."""
+    clone.edit("pipeline.yaml", f"acme-models/model-{number}/1.0.0", f"acme-models/model-{number}/{version}")
+    clone.edit("pipeline.yaml", f"model-{number}:\n    version: 1.0.0", f"model-{number}:\n    version: {version}")
+    clone.edit("pipeline.yaml", f"{number:064x}", version.replace(".", "").ljust(64, f"{number:x}"))
+    clone.commit_spec(f"Release model-{number} {version}")
+
+
+def started(project: Project, *arguments: str) -> subprocess.Popen[str]:
+    """The command line, running."""
+    return subprocess.Popen(
+        project.command(*arguments),
+        env=project.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(running: Iterable[subprocess.Popen[str]], *codes: int) -> list[Outcome]:
+    """Wait for all of them; each ends with one of these exit codes."""
+    outcomes = []
+    for process in running:
+        out, err = process.communicate(timeout=240)
+        outcomes.append(Outcome(process.returncode, out, err))
+    for outcome in outcomes:
+        assert outcome.code in codes, outcome.out + outcome.err
+        assert "Traceback" not in outcome.err, outcome.err
+    return outcomes
+
+
+# --- apply -------------------------------------------------------------------------------------------------------
 
 
 def test_different_edits_at_once_are_all_kept(shared: Project, tmp_path: Path) -> None:
+    """Each process starts its own model and walks it to the end, among seven others that do the same."""
     clones = []
     for number in range(PROCESSES):
         clone = checkout(shared, tmp_path / f"clone-{number}")
-        clone.edit("pipeline.yaml", f"acme-models/model-{number}/1.0.0", f"acme-models/model-{number}/1.1.0")
-        clone.edit("pipeline.yaml", f"model-{number}:\n    version: 1.0.0", f"model-{number}:\n    version: 1.1.0")
-        clone.edit("pipeline.yaml", f"{number:064x}", f"{number + 100:064x}")
-        clone.commit_spec(f"Release model-{number} 1.1.0")
+        edit(clone, number)
         clones.append(clone)
+    # None of them has the edits of the others: each leaves those alone that it meets, and says so by exit code 2.
+    outcomes = ended([started(clone, "apply", "--yes", "--wait") for clone in clones], 0, 2)
+    for number, outcome in enumerate(outcomes):
+        assert f"dev/model-{number}:" not in outcome.err
 
-    running = [
-        subprocess.Popen(
-            clone.command("apply", "--yes"),
-            env=clone.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for clone in clones
-    ]
-    for process in running:
-        out, err = process.communicate(timeout=240)
-        assert process.returncode == 0, out + err
-
-    repository = shared.path / ".gitops" / "repository.git"
-    assert run_git(repository, "rev-list", "--merges", "--count", "main").strip() == "0"
-    assert run_git(repository, "rev-list", "--count", "main").strip() == str(1 + PROCESSES)
+    where = repository(shared)
+    assert run_git(where, "rev-list", "--merges", "--count", "main").strip() == "0"
+    steps = [f"(dev/model-{n}): {what}" for n in range(PROCESSES) for what in ROLLING]
+    assert sorted(subjects(shared)[1:]) == sorted(steps), "nothing is decided twice"
     for number in range(PROCESSES):
-        assert 'version: "1.1.0"' in run_git(repository, "show", f"main:releases/dev/model-{number}.yaml")
-        files = run_git(repository, "ls-tree", "--name-only", f"main:clusters/local/dev/model-{number}")
-        assert "1.1.0" in files.split()
-        assert "1.0.0" not in files.split()
-    drift = shared.gitops("diff", "--format", "json", expect=0)
-    assert drift.json["changes"] == []
+        assert record(shared, f"dev/model-{number}").stable.version == "1.1.0"
+    shared.gitops("diff", expect=0)
 
 
 def test_an_older_checkout_leaves_newer_edits_alone(shared: Project, tmp_path: Path) -> None:
     clone = checkout(shared, tmp_path / "newer")
-    clone.edit("pipeline.yaml", "model-3:\n    version: 1.0.0", "model-3:\n    version: 1.1.0")
-    clone.edit("pipeline.yaml", f"{3:064x}", f"{103:064x}")
-    clone.commit_spec("Release model-3 1.1.0")
+    edit(clone, 3)
     clone.gitops("apply", "--yes")
+    before = record(shared, "dev/model-3")
+    assert before.candidate
 
     left = shared.gitops("plan", "--format", "json", expect=0).json["leftAlone"]
     assert [entry["unit"] for entry in left] == ["dev/model-3"]
     back = shared.gitops("plan", "--format", "json", "--replace-newer", expect=2).json
     assert {change["unit"] for change in back["changes"]} == {"dev/model-3"}
 
+    # Neither a pass nor a walk from there takes it back, or waits for somebody else to finish it.
+    assert list(shared.gitops("reconcile", "--format", "json").json["leftAlone"]) == ["dev/model-3"]
+    waiting = shared.gitops("apply", "--yes", "--wait", expect=2)
+    assert "dev/model-3" in waiting.err
+    assert record(shared, "dev/model-3") == before
+
+    clone.gitops("apply", "--yes", "--wait")
+    after = record(shared, "dev/model-3")
+    assert after.stable.version == "1.1.0"
+    assert list(shared.gitops("reconcile", "--format", "json").json["leftAlone"]) == ["dev/model-3"]
+    assert record(shared, "dev/model-3") == after
+
 
 def test_the_same_unit_released_by_two_is_refused(shared: Project, tmp_path: Path) -> None:
     saved = tmp_path / "plan.json"
     first, second = checkout(shared, tmp_path / "first"), checkout(shared, tmp_path / "second")
     for clone, version in ((first, "1.1.0"), (second, "1.2.0")):
-        clone.edit("pipeline.yaml", "model-0:\n    version: 1.0.0", f"model-0:\n    version: {version}")
-        clone.edit("pipeline.yaml", f"{0:064x}", version.replace(".", "").ljust(64, "a"))
-        clone.commit_spec(f"Release model-0 {version}")
+        edit(clone, 0, version)
     second.gitops("plan", "--out", str(saved), expect=2)
     first.gitops("apply", "--yes")
     refused = second.gitops("apply", str(saved), "--yes", expect=1)
@@ -125,3 +170,53 @@ def test_an_older_checkout_leaves_newer_clusters_alone(shared: Project, tmp_path
     older = shared.gitops("plan", "--format", "json", expect=0).json
     assert "local" in {entry["unit"] for entry in older["leftAlone"]}
     assert older["changes"] == []
+
+
+# --- Walking -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def staged(tmp_path: Path) -> Project:
+    """Released once, with the next version of chat started in dev."""
+    project = staged_project(tmp_path / "project", pipeline=PIPELINE.replace("rollout: careful", "rollout: plain"))
+    project.gitops("apply", "--yes")
+    release(project, "1.1.0")
+    project.gitops("apply", "--yes")
+    return project
+
+
+def walked(project: Project) -> None:
+    """The canary went through both environments, each step once and in order, and everything agrees."""
+    said = subjects(project)[1:]
+    assert not [subject for subject, times in Counter(said).items() if times > 1], "nothing is decided twice"
+    for name in ("dev", "production"):
+        unit = f"({name}/chat): "
+        mine = [subject.removeprefix(unit) for subject in said if subject.startswith(unit)]
+        assert tuple(mine[: len(CANARY)]) == CANARY
+    check_consistent(project)
+
+
+def test_passes_at_once_decide_everything_once(staged: Project) -> None:
+    """Three schedules of CI that overlap, and no lease between them."""
+    for _ in range(30):
+        ended([started(staged, "reconcile") for _ in range(3)], 0)
+        if record(staged, "production/chat").stable.version == "1.1.0":
+            break
+        clock(staged).sleep(60)
+    walked(staged)
+
+
+def test_of_two_runs_one_leads(staged: Project) -> None:
+    running = [started(staged, "run", "--interval", "30") for _ in range(2)]
+    deadline = time.monotonic() + 120
+    while record(staged, "production/chat").stable.version != "1.1.0":
+        assert time.monotonic() < deadline
+        assert all(process.poll() is None for process in running)
+        time.sleep(0.5)
+    for process in running:
+        process.send_signal(signal.SIGTERM)
+    outcomes = ended(running, 0)
+    walked(staged)
+    assert all("stopped" in outcome.err for outcome in outcomes)
+    led = [bool(re.search(r"advance|promote", outcome.out)) for outcome in outcomes]
+    assert led.count(True) >= 1

@@ -11,7 +11,9 @@ from typing import Any
 import jsonschema
 import pytest
 
+from tests.cli.consistency import check_consistent
 from tests.cli.small import commits, live, release_chat, repository, small_project
+from tests.cli.staged import clock, record
 from tests.support.project import Project, run_git
 
 MODELS = 6
@@ -69,7 +71,7 @@ def plan(project: Project, *arguments: str, expect: int = 2) -> Any:
     for change in document["changes"]:
         counted[change["kind"]][change["action"]] += 1
     assert counted == document["summary"]
-    assert document["pending"] is bool(document["changes"])
+    assert document["pending"] is bool(document["changes"] or document["refusals"])
     return document
 
 
@@ -88,6 +90,7 @@ def test_the_main_job_from_an_empty_directory(example: Project, tmp_path: Path) 
     apply_makes_it_so(example)
     what_git_holds_is_what_render_writes(example, tmp_path)
     a_model_is_edited_and_the_plan_shows_just_that(example)
+    it_walks_through_all_environments(example)
     history_tells_it_to_us_and_to_plain_git(example)
     status_shows_environment_by_model(example)
     documents_fit_their_schemas(example)
@@ -136,58 +139,72 @@ def a_model_is_edited_and_the_plan_shows_just_that(example: Project) -> None:
     example.edit("pipeline.yaml", "4f0c7be1", "5f0c7be1")
     spec = example.commit_spec("Release support-chat 2.4.0")
     document = plan(example)
-    units = [f"{name}/support-chat" for name in ("dev", "staging", "production")]
-    assert {change["unit"] for change in document["changes"]} == set(units)
-    assert document["summary"]["release"] == {"create": 0, "update": 3, "delete": 0}
+    assert {change["unit"] for change in document["changes"]} == {"dev/support-chat"}
+    assert document["summary"]["release"] == {"create": 0, "update": 1, "delete": 0}
     assert document["summary"]["infrastructure"] == {"create": 0, "update": 0, "delete": 0}
-    releases = [change for change in document["changes"] if change["kind"] == "release"]
-    assert [change["unit"] for change in releases] == units, "in promotion order"
-    assert {(change["previous"], change["version"]) for change in releases} == {("2.3.0", "2.4.0")}
+    (change,) = [change for change in document["changes"] if change["kind"] == "release"]
+    assert (change["previous"], change["version"], change["decision"]) == ("2.3.0", "2.4.0", "start")
+    waiting = [(entry["unit"], entry["reason"]) for entry in document["waiting"]]
+    assert [unit for unit, _ in waiting] == ["staging/support-chat", "production/support-chat"]
+    assert "dev" in waiting[0][1]
+    assert "staging" in waiting[1][1]
     assert document["base"]["specCommit"] == spec
     assert not document["base"]["specModified"]
 
     text = example.gitops("plan", "--embedded", expect=2).out
-    assert "~ production/support-chat  2.3.0 → 2.4.0" in text
+    assert "~ dev/support-chat  2.3.0 → 2.4.0" in text
     assert "assistant" not in text
     markdown = example.gitops("plan", "--embedded", "--format", "markdown", expect=2).out
     assert "<details>" in markdown
     assert "assistant" not in markdown
     assert len(markdown) < 60_000
 
-    example.gitops("apply", "--yes", "--embedded")
+
+def it_walks_through_all_environments(example: Project) -> None:
+    walked = example.gitops("apply", "--yes", "--embedded", "--wait")
+    steps = [line for line in walked.out.splitlines() if "support-chat" in line and "promote" in line]
+    assert [step.split()[1].partition("/")[0] for step in steps] == ["dev", "staging", "production"]
+    for name in ("dev", "staging", "production"):
+        assert record(example, f"{name}/support-chat").stable.version == "2.4.0"
     plan(example, expect=0)
-    assert example.gitops("diff", "--embedded", expect=0).out.startswith("No drift")
+    check_consistent(example)
 
 
 def history_tells_it_to_us_and_to_plain_git(example: Project) -> None:
     entries = example.gitops("history", "--format", "json", "--embedded").json
-    assert len(entries) == ENVIRONMENTS + MODELS * ENVIRONMENTS
+    steps = commits(example) - 1
+    assert len(entries) == MODELS * ENVIRONMENTS + steps
     newest = entries[0]
     assert (newest["model"], newest["previous"], newest["version"]) == ("support-chat", "2.3.0", "2.4.0")
+    assert (newest["environment"], newest["decision"]) == ("production", "promote")
     spec = example.git("rev-parse", "HEAD").strip()
-    assert newest["specCommit"] == spec
+    assert {entry["specCommit"] for entry in entries[:steps]} == {spec}
 
     def shown(*arguments: str) -> list[str]:
         return example.gitops("history", "--embedded", *arguments).out.splitlines()[1:]
 
-    assert len(shown("support-chat")) == 6
-    assert len(shown("production/support-chat")) == 2
-    assert len(shown("staging/")) == 7
+    assert len(shown("support-chat")) == ENVIRONMENTS + steps
+    by_environment = [len(shown(f"{name}/support-chat")) for name in ("dev", "staging", "production")]
+    assert sum(by_environment) == ENVIRONMENTS + steps
+    assert len(shown("staging/")) == MODELS + by_environment[1] - 1
     assert len(shown("-n", "4")) == 4
-    assert "2.3.0 -> 2.4.0" in shown("dev/support-chat")[0]
+    assert any("2.3.0 -> 2.4.0" in line and "promote" in line for line in shown("dev/support-chat"))
     assert example.gitops("history", "--embedded", "chta").out == "No release of chta has been recorded.\n"
 
     where = repository(example)
     subject = run_git(where, "log", "-1", "--format=%s", "main").strip()
-    assert subject == "release(support-chat): 2.4.0 in dev, staging and production"
+    assert subject == "rollout(production/support-chat): 2.4.0 replaces 2.3.0"
     message = run_git(where, "log", "-1", "--format=%B", "main")
     parsed = subprocess.run(
         ["git", "interpret-trailers", "--parse"], input=message, capture_output=True, text=True
     ).stdout
     trailers = [line.split(": ", 1) for line in parsed.splitlines()]
     assert ["Spec-Commit", spec] in trailers
-    assert {"Rollout", "Decision"} <= {key for key, _ in trailers}
-    assert ["Release", "production/support-chat 2.4.0 2.3.0"] in trailers
+    assert ["Decision", "promote"] in trailers
+    rollout = dict(trailers)["Rollout"]
+    theirs = run_git(where, "log", f"--grep=^Rollout: {rollout}$", "--format=%s", "main").splitlines()
+    assert "rollout(production/support-chat): start 2.4.0 beside 2.3.0" in theirs
+    assert len({line.partition(":")[0] for line in theirs}) == 1, "a rollout is of one unit"
     assert run_git(where, "log", "--format=%an", "-1", "main").strip() == "Ada"
 
 
@@ -218,7 +235,7 @@ def documents_fit_their_schemas(example: Project) -> None:
     changed = [change for change in document["changes"] if change["kind"] == "infrastructure"]
     assert [(change["action"], change["cluster"]) for change in changed] == [("update", "acme-production")]
     assert "min" in json.dumps(changed[0]["attributes"])
-    for flag in ((), ("--environment",)):
+    for flag in ((), ("--environment",), ("--simulation",)):
         jsonschema.Draft202012Validator.check_schema(schema_of(example, *flag))
 
 
@@ -369,59 +386,85 @@ def test_files_of_others_stay_and_edits_of_ours_are_put_back(applied: Project, t
     assert (checkout / "clusters/local/dev/chat/notes.md").exists()
 
 
-def test_a_model_that_cannot_get_ready_keeps_the_old_one_serving(applied: Project) -> None:
-    applied.edit("environments/dev.yaml", "max: 4", "max: 1")
+def served(project: Project, cluster: str, namespace: str) -> Any:
+    """The version of chat that its Service selects."""
+    with live(project, cluster) as there:
+        return there.get("Service", namespace, "chat")["spec"]["selector"]["gitops/version"]
+
+
+def test_a_version_without_room_waits_and_leaves_the_old_one_serving(applied: Project) -> None:
+    """Its first replica would fit, says the spec; the second set that it needs for its first step does not."""
+    applied.edit("pipeline.yaml", "strategy: rolling", "strategy: canary, steps: [{weight: 100}]")
+    applied.edit("pipeline.yaml", "gpu: {type: L4}", "gpu: {type: L4}, replicas: {min: 2, max: 2}")
+    applied.gitops("apply", "--yes", "--embedded")
+    applied.edit("environments/dev.yaml", "max: 4", "max: 3")
     release_chat(applied)
-    shown = applied.gitops("plan", "--embedded", expect=2).out
-    assert "pool l4 needs 2 L4 at the peak of this change" in shown
-    failed = applied.gitops("apply", "--yes", "--embedded", expect=1)
-    error, hint = failed.err.splitlines()[-2:]
-    assert error.startswith("error: local: dev/chat: cannot become ready: ")
-    assert "Insufficient nvidia.com/gpu" in error
-    assert error.endswith("traffic was not moved")
-    assert "run the same apply again" in hint
-    for cluster_name, namespace in (("local", "acme-dev"), ("aws", "acme-production")):
-        with live(applied, cluster_name) as cluster:
-            service = cluster.get("Service", namespace, "chat")
-            assert service["spec"]["selector"]["gitops/version"] == "1.0.0"
-            assert cluster.get("Deployment", namespace, "chat-1-0-0")["status"]["availableReplicas"] == 1
+    document = plan(applied)
+    assert {change["unit"] for change in document["changes"]} == {"dev/chat"}
+    assert document["summary"]["object"] == {"create": 0, "update": 0, "delete": 0}, "pods without room are not made"
+    applied.gitops("apply", "--yes", "--embedded")
+    assert record(applied, "dev/chat").state.phase == "waiting-for-capacity"
+
+    began = clock(applied).now()
+    failed = applied.gitops("apply", "--yes", "--embedded", "--wait", expect=1)
+    assert 3600 <= clock(applied).now() - began < 4200, "capacityTimeout"
+    assert "error: dev/chat: 1.1.0 is rejected: no room" in failed.err
+    assert "gitops retry" in failed.err
+    assert record(applied, "dev/chat").stable.version == "1.0.0"
+    assert served(applied, "local", "acme-dev") == served(applied, "aws", "acme-production") == "1.0.0"
     with live(applied, "aws") as cluster:
         assert cluster.get("Deployment", "acme-production", "chat-1-1-0") is None
-    board = applied.gitops("status", "--embedded").out
-    assert "Insufficient nvidia.com/gpu" in board
+    check_consistent(applied)
 
-    applied.edit("environments/dev.yaml", "max: 1", "max: 2")
-    applied.gitops("apply", "--yes", "--embedded")
-    with live(applied, "aws") as cluster:
-        assert cluster.get("Service", "acme-production", "chat")["spec"]["selector"]["gitops/version"] == "1.1.0"
+    applied.edit("environments/dev.yaml", "max: 3", "max: 4")
+    applied.gitops("apply", "--yes", "--embedded", "--wait", expect=1)
+    assert record(applied, "dev/chat").stable.version == "1.0.0", "rejected until somebody says otherwise"
+    applied.gitops("retry", "dev/chat", "--embedded")
+    applied.gitops("apply", "--yes", "--embedded", "--wait")
+    assert served(applied, "local", "acme-dev") == served(applied, "aws", "acme-production") == "1.1.0"
     plan(applied, expect=0)
+    check_consistent(applied)
 
 
-def test_a_model_that_loads_for_too_long_is_finished_by_the_next_run(applied: Project) -> None:
+def test_a_version_that_loads_for_too_long_is_rolled_back_until_it_gets_more_time(applied: Project) -> None:
     applied.edit("environments/dev.yaml", "speed: 1000", "speed: 1")
-    applied.edit("pipeline.yaml", "readyTimeout: 20s", "readyTimeout: 1s")
+    applied.edit("pipeline.yaml", "loadTime: 3s", "loadTime: 20m")
     release_chat(applied)
-    failed = applied.gitops("apply", "--yes", "--embedded", expect=1)
-    error = failed.err.splitlines()[-2]
-    assert re.match(r"error: local: dev/chat: not ready after \ds: 0 of 1 replicas available; traffic was not", error)
+    began = clock(applied).now()
+    failed = applied.gitops("apply", "--yes", "--embedded", "--wait", expect=1)
+    assert clock(applied).now() - began < 300, "20 s, and a pass or two"
+    assert re.search(r"error: dev/chat: 1.1.0 is rejected: not ready to carry 10 % within 20 s", failed.err)
+    assert served(applied, "local", "acme-dev") == "1.0.0"
     with live(applied, "aws") as cluster:
         assert cluster.get("Deployment", "acme-production", "chat-1-1-0") is None
-    applied.edit("pipeline.yaml", "readyTimeout: 1s", "readyTimeout: 20s")
-    applied.gitops("apply", "--yes", "--embedded")
+    check_consistent(applied)
+
+    applied.edit("pipeline.yaml", "readyTimeout: 20s", "readyTimeout: 30m")
+    applied.gitops("retry", "dev/chat", "--embedded")
+    applied.gitops("apply", "--yes", "--embedded", "--wait")
+    assert served(applied, "local", "acme-dev") == served(applied, "aws", "acme-production") == "1.1.0"
     plan(applied, expect=0)
+    check_consistent(applied)
 
 
 def test_going_back_after_a_failure_is_one_more_edit(applied: Project) -> None:
-    applied.edit("environments/dev.yaml", "max: 4", "max: 1")
+    applied.edit("environments/dev.yaml", "speed: 1000", "speed: 0.001")
     before = (applied.path / "pipeline.yaml").read_text()
     release_chat(applied)
-    applied.gitops("apply", "--yes", "--embedded", expect=1)
-    (applied.path / "pipeline.yaml").write_text(before)
     applied.gitops("apply", "--yes", "--embedded")
-    plan(applied, expect=0)
     with live(applied, "local") as cluster:
-        assert cluster.get("Deployment", "acme-dev", "chat-1-1-0") is None
-        assert cluster.get("Service", "acme-dev", "chat")["spec"]["selector"]["gitops/version"] == "1.0.0"
+        assert cluster.get("Deployment", "acme-dev", "chat-1-1-0")
+    (applied.path / "pipeline.yaml").write_text(before)
+    assert [c["decision"] for c in plan(applied)["changes"] if c["kind"] == "release"] == ["roll-back"]
+    applied.gitops("apply", "--yes", "--embedded", "--wait")
+    plan(applied, expect=0)
+    clock(applied).sleep(150)
+    applied.gitops("reconcile", "--embedded")
+    with live(applied, "local") as cluster:
+        assert cluster.get("Deployment", "acme-dev", "chat-1-1-0") is None, "its requests are over"
+    assert served(applied, "local", "acme-dev") == "1.0.0"
+    assert not record(applied, "dev/chat").rejected, "it was not its fault"
+    check_consistent(applied)
 
 
 # --- Saved plans -----------------------------------------------------------------------------------------------

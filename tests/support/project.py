@@ -52,7 +52,9 @@ class Project:
         return cls(path, env or {})
 
     def environment(self) -> dict[str, str]:
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_", "GITOPS_"))}
+        # A job of CI says who started it: tests say that themselves.
+        foreign = ("GIT_", "GITOPS_", "GITHUB_", "GITLAB_")
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
         return inherited | IDENTITY | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"} | dict(self.env)
 
     def command(self, *arguments: str) -> list[str]:
