@@ -33,7 +33,9 @@ def commit_everything(project: Path, remote: str = "") -> Committed:
     """Bring the project's GitOps repository to its spec; with `remote`, as one that is reached through a cache."""
     with open_session(Options(project, offline=True)) as session:
         wanted = plan(session)
-        commits = [({change.path: change.content for change in wanted.at_once}, wanted.message)] if wanted.message else []
+        commits = (
+            [({change.path: change.content for change in wanted.at_once}, wanted.message)] if wanted.message else []
+        )
         commits += [(dict(step.files), step.message) for step in wanted.steps]
         repository: Repository = session.world.repository(create=True)
         if remote:
