@@ -2,7 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV := .venv
 RUN := PYTHONPATH=src $(VENV)/bin/python
-WORKERS ?= 2
+# More than two cores: many tests wait for servers.
+WORKERS ?= 3
 
 .PHONY: help demo test lint types check golden bench bench-analysis lock clean
 

@@ -86,7 +86,7 @@ def _programs() -> dict[str, Callable[[], None]]:
     from gitops.__main__ import run
     from tests.support import effects_kill
 
-    return {"gitops": run, "effects_kill": effects_kill.start}
+    return {"gitops": run, "tests.support.effects_kill": effects_kill.start}
 
 
 def _import_everything() -> None:

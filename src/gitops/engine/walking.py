@@ -16,6 +16,8 @@ from gitops.values import UnitKey
 
 INTERVAL = 15.0
 """Seconds between two passes."""
+EAGER_INTERVAL = 3.0
+"""The same while a version gets ready: somebody may be watching, and such a pass asks no metrics."""
 EMBEDDED_INTERVAL = 60.0
 """In the embedded world waiting takes no time, but each pass does."""
 PATIENCE = 20
@@ -43,7 +45,9 @@ class Walked:
 def walk(session: Session, report: Report, interval: float | None = None) -> Walked:
     """Make passes until no rollout can move without a person. Raises GitopsError when passes keep failing."""
     memory, passes, failed = Memory(), 0, 0
-    pause = interval or (EMBEDDED_INTERVAL if session.options.kind == "embedded" else INTERVAL)
+    embedded = session.options.kind == "embedded"
+    pause = interval or (EMBEDDED_INTERVAL if embedded else INTERVAL)
+    eager = pause if interval or embedded else EAGER_INTERVAL
     while True:
         try:
             done = reconcile(session, memory)
@@ -61,7 +65,11 @@ def walk(session: Session, report: Report, interval: float | None = None) -> Wal
         if not done.moved and not done.failures and not any(under_way):
             return Walked(passes, *_verdict(session, stored, done))
         if not done.moved:
-            session.world.clock.sleep(pause)
+            session.world.clock.sleep(eager if any(map(_gets_ready, stored.releases.values())) else pause)
+
+
+def _gets_ready(release: Release) -> bool:
+    return release.candidate is not None and release.candidate.stage in ("starting", "promoting")
 
 
 def _moves(release: Release, last: Pass) -> bool:
