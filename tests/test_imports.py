@@ -17,9 +17,10 @@ MAY_IMPORT = {
     "rollout": {"errors", "values", "spec"},
     "plan": {"errors", "values", "spec", "render", "rollout"},
     "view": {"errors", "values", "spec", "rollout", "plan"},
+    "stages": {"errors", "values", "spec"},
     "world": {"errors", "values", "spec", "render", "rollout", "plan"},
-    "engine": {"errors", "values", "spec", "render", "rollout", "plan", "view", "world"},
-    "cli": {"errors", "values", "spec", "render", "rollout", "plan", "view", "world", "engine"},
+    "engine": {"errors", "values", "spec", "render", "rollout", "plan", "view", "world", "stages"},
+    "cli": {"errors", "values", "spec", "render", "rollout", "plan", "view", "world", "engine", "stages"},
     "__main__": {"cli"},
 }
 """Which packages a package may import; `rollout` and `render` know nothing of each other or of the world."""
