@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,11 +47,23 @@ class Store:
     def _prepare(self) -> None:
         # With a write-ahead log readers do not wait for a writer, and a killed process leaves the last whole
         # transaction. Not syncing each one risks only what a power cut takes.
-        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._switch_to_wal()
         self._connection.execute("PRAGMA synchronous = NORMAL")
         with self.transaction():
             for statement in _SCHEMA.split(";"):
                 self._connection.execute(statement)
+
+    def _switch_to_wal(self) -> None:
+        """Of two processes that make the same file at once one is told that it is locked, without any waiting."""
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
 
     def close(self) -> None:
         """Close the file."""
