@@ -74,6 +74,9 @@ def test_commands_and_flags_exist(path: Path) -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]
     for command, rest in re.findall(r"`gitops ([a-z]+)([^`]*)`", path.read_text()):
         assert command in commands, f"{path.name} names gitops {command}"
-        known = {option for parameter in commands[command].params for option in parameter.opts}
+        found, word = commands[command], rest.split(maxsplit=1)[:1]
+        if word and word[0] in getattr(found, "commands", {}):
+            found = found.commands[word[0]]
+        known = {option for parameter in found.params for option in parameter.opts}
         for flag in re.findall(r"--[a-z-]+", rest):
             assert flag in known, f"{path.name}: gitops {command} has no {flag}"

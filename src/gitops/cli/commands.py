@@ -125,6 +125,8 @@ def apply(project: Path, flags: Flags, saved: Path | None, yes: bool, wait: bool
     from gitops.engine import applying, planning, walking
     from gitops.engine.session import open_session
 
+    if saved is None:
+        _register(project, flags, yes)
     with open_session(_options(project, flags)) as session:
         if saved is None:
             wanted = planning.plan(session)
@@ -141,6 +143,35 @@ def apply(project: Path, flags: Flags, saved: Path | None, yes: bool, wait: bool
             if code != OK:
                 return code
         return rollout.ended(walking.walk(session, rollout.watcher())) if wait else OK
+
+
+def register(project: Path, embedded: bool) -> int:
+    """Build and validate what the spec newly names, and record it; nothing is released."""
+    if not _register(project, Flags(embedded=embedded), yes=True):
+        write("Every version of the spec is registered, or needs no registration.")
+    return OK
+
+
+def _register(project: Path, flags: Flags, yes: bool) -> bool:
+    """Build and validate what has to be before the plan: what it releases is known only then. Whether there was any."""
+    from gitops.engine import registering
+    from gitops.engine.session import open_session
+    from gitops.plan.registered import work_of
+
+    with open_session(_options(project, flags)) as session:
+        missing = session.registered.missing
+        if not missing:
+            return False
+        write("Before any release:")
+        for key, model in missing.items():
+            write(f"  {key.model} {key.version}: {'; '.join(work_of(model))}")
+        if not yes:
+            _confirm("Do you want to build and validate this?")
+        for one in registering.register(session):
+            write(f"Registered {one.model} {one.version}: {one.digest}")
+            for line in one.gates:
+                write(f"  {line}")
+        return True
 
 
 def diff(project: Path, embedded: bool, form: str) -> int:
@@ -221,10 +252,10 @@ def _refuse(wanted: Plan) -> None:
         raise Refused(f"refused by {rules}, see above; nothing was done", hint=mend)
 
 
-def _confirm() -> None:
+def _confirm(question: str = "Do you want to apply this?") -> None:
     if not sys.stdin.isatty():
         raise GitopsError("there is no terminal to ask on", hint="look at the plan, then run it with --yes")
-    sys.stdout.write("\nDo you want to apply this? Only `yes` is accepted: ")
+    sys.stdout.write(f"\n{question} Only `yes` is accepted: ")
     sys.stdout.flush()
     if sys.stdin.readline().strip() != "yes":
         raise GitopsError("not applied; nothing was done")

@@ -14,7 +14,9 @@ from typing import Annotated
 import typer
 
 from gitops import __version__
+from gitops.cli.arguments import HERE, Embedded, Format, Project, Unit
 from gitops.cli.console import ERROR, guarded, note, write
+from gitops.cli.preparing import app as preparing
 
 app = typer.Typer(
     name="gitops",
@@ -35,17 +37,6 @@ class PlanFormat(StrEnum):
     JSON = "json"
 
 
-class Format(StrEnum):
-    """How a result is printed."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-Project = Annotated[Path, typer.Option("--project", "-C", help="Directory that holds pipeline.yaml.", file_okay=False)]
-Embedded = Annotated[
-    bool, typer.Option("--embedded", help="Use the embedded world in .gitops/ instead of any real system.")
-]
 Offline = Annotated[bool, typer.Option("--offline", help="Look at Git only, not at clusters or infrastructure.")]
 ReplaceNewer = Annotated[
     bool,
@@ -56,7 +47,6 @@ AllowDestroy = Annotated[bool, typer.Option("--allow-destroy", help="Let Terrafo
 ForceConflicts = Annotated[
     bool, typer.Option("--force-conflicts", help="Take back fields that another field manager claims.")
 ]
-HERE = Path()
 
 
 def _end(code: int) -> None:
@@ -190,9 +180,6 @@ def history(
     from gitops.cli import history as command
 
     _end(guarded(lambda: command.history(project, unit, embedded, format_.value, limit, full)))
-
-
-Unit = Annotated[str, typer.Argument(help="ENVIRONMENT/MODEL, such as production/support-chat.", metavar="UNIT")]
 
 
 @app.command()
@@ -346,6 +333,9 @@ def demo(
 def version() -> None:
     """Print the version."""
     write(__version__)
+
+
+app.add_typer(preparing)
 
 
 def main() -> None:

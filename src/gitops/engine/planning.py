@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from gitops.engine.approving import uncounted
@@ -11,8 +11,9 @@ from gitops.engine.observing import with_live
 from gitops.engine.session import Session
 from gitops.errors import GitopsError
 from gitops.plan.desired import Changes, changes, render_stale, without_clusters
-from gitops.plan.model import Base, LeftAlone, Plan
+from gitops.plan.model import Base, LeftAlone, Plan, Refusal
 from gitops.plan.refusals import departures, refusals
+from gitops.plan.registered import work_of
 from gitops.plan.stored import Stored
 from gitops.render.check import check_manifests
 from gitops.rollout.history import spec_commit
@@ -53,12 +54,25 @@ def plan(session: Session, only: frozenset[str] | None = None) -> Plan:
         found = _restrict(found, only)
     found = without_clusters(found, _newer_clusters(session, found, source))
     draft = _draft(session, stored, _base(session, stored, source), found)
-    waiting = (LeftAlone(str(unit), why) for unit, why in wanted.waiting.items())
+    held = {**wanted.waiting, **session.registered.waiting}
+    waiting = (LeftAlone(str(unit), why) for unit, why in held.items())
     draft = replace(draft, waiting=tuple(one for one in waiting if only is None or one.unit in only))
     draft = with_outlook(session, stored, wanted, draft, int(now), only)
     if not options.offline:
         draft = with_live(session, draft, only)
-    return replace(draft, refusals=(*draft.refusals, *refusals(draft, stored, options.allowed)))
+    draft = replace(draft, registrations=tuple(_to_register(session))) if only is None else draft
+    refused = (*draft.refusals, *_contradicted(session), *refusals(draft, stored, options.allowed))
+    return replace(draft, refusals=refused)
+
+
+def _to_register(session: Session) -> Iterator[LeftAlone]:
+    for key, model in session.registered.missing.items():
+        yield LeftAlone(f"{key.model} {key.version}", "; ".join(work_of(model)))
+
+
+def _contradicted(session: Session) -> Iterator[Refusal]:
+    for key, said in session.registered.contradicted.items():
+        yield Refusal("artifact-changed", f"{key.model}: {said}; a version never changes what it is, give it a new one")
 
 
 def diff(session: Session) -> Plan:

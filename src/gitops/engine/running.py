@@ -100,6 +100,7 @@ class _Sessions:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._read: object = None
+        self._head: str | None = None
         self.last: Session
 
     def __enter__(self) -> _Sessions:
@@ -112,12 +113,17 @@ class _Sessions:
     def current(self) -> Session:
         """Raises GitopsError when the spec cannot be read; `last` stays what it was."""
         found = read_project(self._options.project)
-        if found != self._read:
+        if found != self._read or self._may_be_registered():
             session = open_session(self._options)
             if self._read is not None:
                 self.last.world.close()
             self.last, self._read = session, found
+            self._head = session.world.stored().head if session.registered.missing else None
         return self.last
+
+    def _may_be_registered(self) -> bool:
+        """Whether a version that had to be registered may be so by now: that changes what the spec means."""
+        return bool(self.last.registered.missing) and self.last.world.stored().head != self._head
 
 
 class _Leader:

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Self
 
 from gitops.plan.refusals import Allowances
+from gitops.plan.registered import Registered, asked_for, registered
+from gitops.plan.stored import Stored
 from gitops.render.renderer import Renderer
 from gitops.render.templates import templates_of
 from gitops.spec.load import load_spec
 from gitops.spec.resolved import Spec
 from gitops.world.files import Project, read_modules, read_project, read_templates
+from gitops.world.gather import read_registrations
 from gitops.world.places import Kind
 from gitops.world.ports import Cluster, Progress
 from gitops.world.worlds import World
@@ -47,6 +50,8 @@ class Session:
     modules: Mapping[str, bytes]
     engine: str
     world: World
+    registered: Registered
+    """`spec` with what was built in the place of what has to be; and what has to be registered first."""
 
     def __enter__(self) -> Self:
         return self
@@ -73,12 +78,27 @@ def open_session(options: Options) -> Session:
     project = read_project(options.project)
     spec = load_spec(project.pipeline, project.environments)
     templates = templates_of(read_templates(options.project))
+    world = World(spec, options.project, options.kind, options.progress, options.stopped)
+    try:
+        found = _registered(spec, world)
+    except BaseException:
+        world.close()
+        raise
     return Session(
         options=options,
         project=project,
-        spec=spec,
-        renderer=Renderer(spec, templates),
+        spec=found.spec,
+        renderer=Renderer(found.spec, templates),
         modules=read_modules(options.project),
         engine=templates.digest,
-        world=World(spec, options.project, options.kind, options.progress, options.stopped),
+        world=world,
+        registered=found,
     )
+
+
+def _registered(spec: Spec, world: World) -> Registered:
+    asked = asked_for(spec)
+    if not asked:
+        return registered(spec, Stored(None), {})
+    stored = world.stored()
+    return registered(spec, stored, read_registrations(world.repository(), stored.head, asked))

@@ -43,6 +43,7 @@ def plan_document(plan: Plan) -> dict[str, object]:
         "capacity": [_pool(use) for use in plan.capacity],
         "leftAlone": [_left_alone(item) for item in plan.left_alone],
         "waiting": [_left_alone(item) for item in plan.waiting],
+        "registrations": [{"version": item.unit, "work": item.reason} for item in plan.registrations],
         "steps": [{"unit": step.unit, "message": step.message} for step in plan.steps],
         "outlook": [{"unit": item.unit, "lines": list(item.lines)} for item in plan.outlook],
         "warnings": list(plan.warnings),

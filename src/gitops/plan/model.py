@@ -169,6 +169,8 @@ class Plan:
     left_alone: tuple[LeftAlone, ...] = ()
     waiting: tuple[LeftAlone, ...] = ()
     """Units that do not run yet what the spec names, and what each waits for."""
+    registrations: tuple[LeftAlone, ...] = ()
+    """Versions (`MODEL VERSION`) to build or validate before they can be released, and what is done for each."""
     steps: tuple[PlannedStep, ...] = ()
     """Steps of rollouts; what they change is among `files` as well."""
     outlook: tuple[Outlook, ...] = ()
@@ -190,7 +192,8 @@ class Plan:
     @property
     def pending(self) -> bool:
         """Whether there is anything to do, or refused: the prompt, the exit code and CI all ask this."""
-        return bool(self.releases or self.files or self.objects or self.refusals or any(self.resources()))
+        changes = (self.releases, self.files, self.objects, self.registrations, self.refusals)
+        return any(changes) or any(self.resources())
 
     def resources(self) -> Iterator[tuple[str, ResourceChange]]:
         """Every infrastructure change with its cluster; reads are no changes."""

@@ -108,6 +108,7 @@ def _plan(saved: dict[str, Any]) -> Plan:
         "capacity": tuple(PoolUse(**item) for item in saved["capacity"]),
         "left_alone": tuple(LeftAlone(**item) for item in saved["left_alone"]),
         "waiting": tuple(LeftAlone(**item) for item in saved["waiting"]),
+        "registrations": tuple(LeftAlone(**item) for item in saved["registrations"]),
         "steps": tuple(_step(item) for item in saved["steps"]),
         "outlook": tuple(Outlook(item["unit"], tuple(item["lines"])) for item in saved["outlook"]),
         "warnings": tuple(saved["warnings"]),

@@ -6,14 +6,17 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterator
 
+from gitops.spec.build import contradictions as build_contradictions
 from gitops.spec.documents import Finding
 from gitops.spec.draft import Draft, Subject
 from gitops.spec.pipeline import VllmServe
 from gitops.spec.problems import Path, listed
+from gitops.spec.unbuilt import UNBUILT
+from gitops.spec.validation import contradictions as validation_contradictions
 
 FORMATS = {
     "vllm": ("safetensors", "pytorch"),
-    "triton": ("onnx", "tensorrt", "pytorch", "savedmodel"),
+    "triton": ("onnx", "tensorrt", "triton", "pytorch", "savedmodel"),
     "custom": ("safetensors", "pytorch", "onnx", "tensorrt", "savedmodel"),
 }
 """Which artifact formats a runtime loads."""
@@ -61,7 +64,7 @@ def _format(subject: Subject) -> Iterator[Finding]:
 
 def _engine(subject: Subject) -> Iterator[Finding]:
     artifact, gpu = subject.model.artifact, subject.model.serve.gpu
-    if artifact.format != "tensorrt":
+    if artifact.format != "tensorrt" and not (artifact.format == "triton" and artifact.built_for):
         if artifact.built_for:
             message = f"`builtFor` means nothing for {artifact.format}"
             yield subject.finding(("artifact", "builtFor"), message, "it is for `format: tensorrt`; remove it")
@@ -130,6 +133,30 @@ def _peers(subject: Subject) -> Iterator[Finding]:
                 yield subject.finding((*place, "cidr"), *wrong)
 
 
+def _build(subject: Subject) -> Iterator[Finding]:
+    model = subject.model
+    if model.build is None:
+        if model.artifact.digest == UNBUILT:
+            yield subject.finding(("artifact", "digest"), "this is the digest of nothing", "gitops models add finds it")
+        return
+    if model.artifact.digest != UNBUILT:
+        hint = "remove it; Git keeps the digest of what was built"
+        yield subject.finding(("artifact",), "with `build` the artifact is what the build makes", hint, (("build",),))
+    for path, message, hint in build_contradictions(model.build):
+        yield subject.finding(("build", *map(_step, path)), message, hint)
+
+
+def _validation(subject: Subject) -> Iterator[Finding]:
+    if subject.model.validation is not None:
+        for path, message, hint in validation_contradictions(subject.model.validation):
+            yield subject.finding(("validate", *map(_step, path)), message, hint)
+
+
+def _step(part: str) -> str | int:
+    """Positions in lists are numbers in a path."""
+    return int(part) if part.isdigit() else part
+
+
 _MODEL_CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     _parallelism,
     _replicas,
@@ -140,6 +167,8 @@ _MODEL_CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     _secrets,
     _pool,
     _peers,
+    _build,
+    _validation,
 )
 
 

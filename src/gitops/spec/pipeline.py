@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
-from gitops.spec.catalog import GPU_TYPES
+from gitops.spec.build import Build as Build
+from gitops.spec.ci import Ci
 from gitops.spec.fields import (
     ArtifactUri,
     Cpu,
@@ -21,15 +22,18 @@ from gitops.spec.fields import (
     SpecModel,
     Version,
 )
+from gitops.spec.parts import Gpu as Gpu
+from gitops.spec.parts import GpuType as GpuType
+from gitops.spec.parts import Scalar as Scalar
+from gitops.spec.parts import SecretRef as SecretRef
 from gitops.spec.rollouts import BlueGreen as BlueGreen
 from gitops.spec.rollouts import Canary as Canary
 from gitops.spec.rollouts import Gate as Gate
 from gitops.spec.rollouts import Rolling as Rolling
 from gitops.spec.rollouts import Rollout as Rollout
 from gitops.spec.rollouts import Shadow as Shadow
-
-GpuType = Literal["T4", "A10G", "L4", "L40S", "A100", "A100-80GB", "H100", "H200", "B200"]
-assert GpuType.__args__ == GPU_TYPES  # type: ignore[attr-defined]  # typing offers no public way to ask
+from gitops.spec.unbuilt import artifact_of
+from gitops.spec.validation import Validation as Validation
 
 
 class Signing(SpecModel):
@@ -60,16 +64,10 @@ class Artifact(SpecModel):
 
     uri: ArtifactUri
     digest: Digest
-    format: Literal["safetensors", "pytorch", "onnx", "tensorrt", "savedmodel"]
+    format: Literal["safetensors", "pytorch", "onnx", "tensorrt", "savedmodel", "triton"]
+    """`triton` is a whole model repository of Triton, which brings its own configuration."""
     built_for: BuiltFor | None = None
-    """Required for `format: tensorrt`, meaningless for others."""
-
-
-class Gpu(SpecModel):
-    """GPUs of one replica."""
-
-    type: GpuType
-    count: Annotated[int, Field(ge=1, le=16)] = 1
+    """Required for `format: tensorrt`; also for a `triton` repository with an engine in it. Meaningless for others."""
 
 
 class Parallelism(SpecModel):
@@ -86,13 +84,6 @@ class Resources(SpecModel):
     memory: Memory = "12Gi"
     shared_memory: Memory | None = None
     """Size of /dev/shm; with tensor parallelism it defaults to 8Gi a GPU."""
-
-
-class SecretRef(SpecModel):
-    """A key of a Secret that something else (External Secrets, a vault) puts into the namespace."""
-
-    secret: KubernetesName
-    key: Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]{1,253}$")]
 
 
 class Autoscaling(SpecModel):
@@ -126,9 +117,6 @@ class Network(SpecModel):
 
     ingress: Annotated[tuple[Peer, ...], Field(max_length=64, strict=False)] = ()
     egress: Annotated[tuple[Peer, ...], Field(max_length=64, strict=False)] = ()
-
-
-Scalar = str | int | float | bool
 
 
 class ServeBase(SpecModel):
@@ -193,12 +181,26 @@ class Model(SpecModel):
 
     version: Version
     artifact: Artifact
+    """What is served. With `build` it is left out: the build makes it, and Git keeps its digest."""
+    build: Build | None = None
+    """How the artifact is made from a checkpoint."""
+    validation: Annotated[Validation | None, Field(alias="validate")] = None
+    """The gates that a version has to pass before it is released anywhere."""
     serve: Serve
     route: Route | None = None
     rollout: Name
     expected_requests_per_second: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
     """What a plan goes by where it cannot measure the traffic, to say what a rollout could see at each step."""
     owner: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@/+-]{0,99}$")] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unbuilt(cls, data: Any) -> Any:
+        """What a build makes stands where the artifact would, with a digest of its own kind."""
+        if isinstance(data, dict) and "build" in data and "artifact" not in data:
+            made = artifact_of(data["build"])
+            return {**data, "artifact": made} if made else data
+        return data
 
 
 class Pipeline(SpecModel):
@@ -211,3 +213,5 @@ class Pipeline(SpecModel):
     """Environments in the order in which a version reaches them; each has a file in `environments/`."""
     models: Annotated[dict[Name, Model], Field(min_length=1)]
     rollouts: Annotated[dict[Name, Rollout], Field(min_length=1)]
+    ci: Ci | None = None
+    """What `gitops ci` writes."""

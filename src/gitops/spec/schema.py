@@ -8,7 +8,18 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
-from gitops.spec import environment, pipeline, rollouts, simulation_file
+from gitops.spec import (
+    build,
+    build_stages,
+    ci,
+    environment,
+    parts,
+    pipeline,
+    rollouts,
+    simulation_file,
+    validation,
+    validation_data,
+)
 from gitops.spec.environment import Environment
 from gitops.spec.fields import DURATION_PATTERN, SpecModel, format_duration
 from gitops.spec.pipeline import Model, Pipeline
@@ -16,7 +27,18 @@ from gitops.spec.simulation_file import SimulationFile
 
 _DIALECT = "http://json-schema.org/draft-07/schema#"
 _PARTIAL = "Changed"
-_MODULES = (pipeline, rollouts, environment, simulation_file)
+_MODULES = (
+    pipeline,
+    rollouts,
+    environment,
+    simulation_file,
+    parts,
+    build,
+    build_stages,
+    validation,
+    validation_data,
+    ci,
+)
 Schema = dict[str, Any]
 
 
@@ -130,9 +152,16 @@ def _cleaned(schema: Any) -> Any:
     result = {key: _cleaned(value) for key, value in schema.items() if not _is_noise(key, value, schema)}
     if schema.get("pattern") == DURATION_PATTERN and "default" in schema:
         result["default"] = format_duration(schema["default"])
+    if isinstance(schema.get("default"), int | float) and (unit := _unit(str(schema.get("pattern", "")))):
+        result["default"] = f"{schema['default']:g}{unit}"
     if "patternProperties" in schema:
         result["additionalProperties"] = False
     return result
+
+
+def _unit(pattern: str) -> str:
+    """The unit in which a number with this pattern is held, when it is written with one."""
+    return "%" if pattern.endswith("%$") else "s" if pattern.endswith("(ms|s|m)$") else ""
 
 
 def _is_noise(key: str, value: Any, schema: Schema) -> bool:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 from pydantic import StringConstraints
 
-from gitops.spec import environment, fields
+from gitops.spec import build, build_stages, ci, environment, fields, validation, validation_data
 from gitops.spec.problems import Path
 
 
@@ -53,10 +53,25 @@ _BY_PATTERN = {
         "a moment", 'an instant such as 2026-12-19T00:00:00Z, or with `days` a time such as "16:00"'
     ),
     _pattern(environment.Timezone): Words("a timezone", "an IANA name such as Europe/Berlin"),
+    r"^(\d{1,9}(?:\.\d{1,9})?)(ms|s|m)$": Words("a duration", "such as 500ms or 2s"),
+    r"^(\d{1,9}(?:\.\d{1,9})?)%$": Words("a percentage", "such as 0.1%"),
+    _pattern(validation.ProjectFile): Words("a file of the project", "its path, such as validation/support-chat.yaml"),
+    _pattern(validation.AnswerPath): Words("a place in an answer", "keys and positions, such as choices.0.text"),
+    _pattern(validation_data.DataFile): Words(
+        "a file of data", "its path in the project, or s3://, gs://, hf:// or file:// and the rest"
+    ),
+    _pattern(validation_data.Column): Words("a column", "its name as the file has it, without control characters"),
+    _pattern(build_stages.Directory): Words("a directory of the project", "its path, such as training"),
+    _pattern(build_stages.Tensor): Words("the name of a tensor or node", "letters, digits and _ . / : -"),
+    _pattern(build_stages.Axis): Words("the name of a dimension", "lower-case letters, digits and _, such as batch"),
+    _pattern(build.BuildUri): Words("a place", "s3://bucket/path, gs://bucket/path, hf://… or file://path"),
+    _pattern(ci.Label): Words("a runner's label", "letters, digits, . _ and -, such as gpu"),
 }
 
 _PATH = Words("a path", "starting with /, of letters, digits, / _ . and -")
 _BUCKET = Words("the name of a bucket", "lower-case letters, digits, . and -, 3 to 63 characters")
+_UUID = Words("a UUID", "such as 0f8fad5b-d9cb-469f-a165-70867728950e")
+_WORDS = Words("words on one line", "a few of them, without control characters")
 _BY_KEY = {
     "branch": Words("a branch", "letters, digits, . _ / and -, such as main"),
     "tensorrt": Words("a TensorRT version", "such as 10.7"),
@@ -77,6 +92,31 @@ _BY_KEY = {
     "administrators": Words("an IAM principal", "such as arn:aws:iam::123456789012:role/platform"),
     "tags": Words("a tag", "letters, digits, spaces and _ . : / = + @ -"),
     "prometheus": Words("a URL", "such as http://prometheus.monitoring:9090"),
+    "base": Words("an image by digest", "registry/path@sha256:…"),
+    "note": _WORDS,
+    "run": _WORDS,
+    "dataset": _WORDS,
+    "install": Words("a command", "one line of shell, without expressions of the CI system"),
+    "serve": Words("a command", "one line of shell, without expressions of the CI system"),
+    "project": _PATH,
+    "python": Words("a Python", "a path of a program; in `ci` a version such as 3.12"),
+    "terraform": Words("a Terraform version", "such as 1.11.4"),
+    "kubeconfig": Words("the name of a variable or file", "letters, digits and _ . / -"),
+    "applyEnvironment": Words("the name of a protected environment", "letters, digits, _ . and -"),
+    "module": Words("a class", "package.module:Class, such as nets:Iris"),
+    "arguments": Words("an argument", "letters, digits and _"),
+    "role": Words("an AWS role", "such as arn:aws:iam::123456789012:role/gitops-apply"),
+    "client": _UUID,
+    "tenant": _UUID,
+    "subscription": _UUID,
+    "provider": Words(
+        "a workload identity provider", "projects/…/locations/global/workloadIdentityPools/…/providers/…"
+    ),
+    "serviceAccount": Words("a service account", "such as gitops@acme.iam.gserviceaccount.com"),
+    "endpoint": Words("a URL", "such as http://127.0.0.1:8000"),
+    "image": Words("an image without a tag", "registry/path; the tag is the commit"),
+    "scheme": Words("a quantization scheme", "such as W4A16"),
+    "commit": Words("a commit", "7 to 64 hexadecimal digits"),
     "query": Words("a query", "PromQL on one line; `>-` joins several lines"),
     "reason": Words("a reason", "a few words on one line"),
 }

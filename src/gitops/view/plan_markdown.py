@@ -81,6 +81,7 @@ def _parts(plan: Plan, budget: int) -> Iterator[Part]:
     yield _counts(plan)
     yield from _table(_UNIT_HEAD if _few_units(plan) else _ENVIRONMENT_HEAD, _summary_rows(plan))
     yield from _capacity(plan.capacity)
+    yield from _table(("To register first", "By"), ((code(i.unit), prose(i.reason)) for i in plan.registrations))
     yield from _table(("Waiting", "For what"), ((code(i.unit), prose(i.reason)) for i in plan.waiting))
     yield from _table(("Left alone", "Why"), ((code(i.unit), prose(i.reason)) for i in plan.left_alone))
     for cluster in plan.infrastructure:

@@ -28,6 +28,7 @@ def plan_text(plan: Plan, *, width: int = 100, color: bool = False, diffs: bool 
     that users control cannot drive the terminal.
     """
     sections = (
+        _registrations(plan, width),
         _releases(plan, width),
         _waiting(plan, width, full),
         _objects(plan.objects, width, full),
@@ -51,6 +52,14 @@ def _header(plan: Plan, width: int) -> Iterator[Line]:
     yield Line(f"  {wording.based_on(plan.base)}")
     for caveat in wording.caveats(plan.base):
         yield Line(f"  {caveat}", "yellow")
+
+
+def _registrations(plan: Plan, width: int) -> Iterator[Line]:
+    if not plan.registrations:
+        return
+    yield Line(f"Before any release: {count(len(plan.registrations), 'version')} to register", "bold")
+    for item in plan.registrations:
+        yield from _wrapped(f"{visible(item.unit)}: {item.reason}", width)
 
 
 def _releases(plan: Plan, width: int) -> Iterator[Line]:

@@ -84,6 +84,8 @@ def verdict(plan: Plan) -> str:
     kinds = f" ({rollouts})" if rollouts else ""
     git = f"Plan: {count(sums['release'], 'release')}{kinds}, {count(sums['file'], 'file')}"
     waiting = f" {waiting_words(plan)}." if plan.waiting else ""
+    if plan.registrations:
+        waiting = f" {count(len(plan.registrations), 'version')} to register first.{waiting}"
     if not (plan.base.live or sums["object"] or sums["infrastructure"]):
         return f"{git}. Clusters and infrastructure were not looked at.{waiting}"
     return (

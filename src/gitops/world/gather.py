@@ -8,7 +8,9 @@ from types import MappingProxyType
 from gitops.plan.desired import Wanted, blobs_to_read
 from gitops.plan.model import FileChange
 from gitops.plan.observed import Entry
+from gitops.plan.registered import Registrations, VersionKey
 from gitops.plan.stored import CLUSTERS, RELEASES, TERRAFORM, Stored
+from gitops.rollout.registration import parse_registration, registration_path
 from gitops.rollout.release import parse_release
 from gitops.world.ports import Repository
 
@@ -45,6 +47,17 @@ def read_stored(repository: Repository, known: Stored | None = None) -> Stored:
         MappingProxyType(directories),
         MappingProxyType(loose),
     )
+
+
+def read_registrations(repository: Repository, head: str | None, asked: Iterable[VersionKey]) -> Registrations:
+    """Those of these versions that are registered at a commit. Raises GitopsError for a record that is none."""
+    paths = {registration_path(*key): key for key in asked}
+    if head is None or not paths:
+        return {}
+    directories = {path.rpartition("/")[0] for path in paths}
+    entries = {path: entry for path, entry in repository.entries(head, *sorted(directories)).items() if path in paths}
+    texts = repository.read([entry.id for entry in entries.values()])
+    return {paths[path]: parse_registration(text, path) for path, text in zip(entries, texts, strict=True)}
 
 
 def read_existing(

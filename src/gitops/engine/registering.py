@@ -1,0 +1,247 @@
+"""Build and validate versions before anything runs them, and register what came of it: one commit for each.
+
+Nothing is registered of a version that a gate refused: the next attempt asks its gates again, and what was built is
+in the cache.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import orjson
+
+from gitops import __version__
+from gitops.engine.identity import job, person
+from gitops.engine.session import Session
+from gitops.errors import GitopsError, Moved
+from gitops.plan.registered import VersionKey
+from gitops.rollout.registration import (
+    BuiltStage,
+    Registration,
+    dump_registration,
+    registration_message,
+    registration_path,
+    report_path,
+)
+from gitops.rollout.release import SpecSource, time_of
+from gitops.spec.pipeline import Model
+from gitops.world.git.checkout import spec_source
+
+if TYPE_CHECKING:
+    from gitops.stages.build.runner import BuildResult
+    from gitops.stages.gates import Outcome
+
+PUSH_ATTEMPTS = 40
+STATEMENT = ".intoto.jsonl"
+_CACHE = Path(".gitops")
+
+
+class GateRefused(GitopsError):
+    """A validation gate said no: the version is not registered, and nothing runs it."""
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What a version serves: its digest and format, and where its files are on this machine, if they are."""
+
+    digest: str
+    path: Path | None
+    built: BuildResult | None = None
+
+
+def register(session: Session) -> tuple[Registration, ...]:
+    """Build and validate what the spec names and nobody has registered, in the order of the spec.
+
+    Raises GateRefused at the first version that a gate says no to, GitopsError for what cannot be built or asked;
+    what was registered before stays.
+    """
+    return tuple(_register(session, key, model) for key, model in session.registered.missing.items())
+
+
+def _register(session: Session, key: VersionKey, model: Model) -> Registration:
+    say, source = session.options.progress, spec_source(session.options.project, session.project.paths())
+    made = _made(session, key, model)
+    report = _validated(session, key, model, made)
+    provenance = _published(session, key, model, made)
+    registration = Registration(
+        model=key.model,
+        version=key.version,
+        uri=model.artifact.uri,
+        digest=made.digest,
+        format=model.artifact.format,
+        registered=time_of(int(session.world.clock.now())),
+        source=model.build.source.digest if model.build else "",
+        stages=_stages(made),
+        gates=report.lines,
+        report=report.digest,
+        provenance=provenance,
+    )
+    commit = _commit(session, registration, report.data, source)
+    say(f"{key.model} {key.version}: registered as {made.digest[:19]}… in {commit[:10]}")
+    return registration
+
+
+# --- Building ------------------------------------------------------------------------------------------------
+
+
+def _made(session: Session, key: VersionKey, model: Model) -> _Made:
+    project, say = session.options.project, session.options.progress
+    if model.build:
+        from gitops.stages.build.runner import run_build
+
+        result = run_build(model.build, project, model=key.model, version=key.version, say=say)
+        return _Made(result.digest, result.path, result)
+    if model.validation and model.validation.server:
+        from gitops.stages.artifacts import fetch
+
+        path = project / _CACHE / "artifacts" / model.artifact.digest.removeprefix("sha256:")
+        fetch(model.artifact.uri, path, model.artifact.digest, project=project)
+        return _Made(model.artifact.digest, path)
+    return _Made(model.artifact.digest, None)
+
+
+def _stages(made: _Made) -> tuple[BuiltStage, ...]:
+    stages = made.built.stages if made.built else ()
+    return tuple(BuiltStage(one.stage, one.key, MappingProxyType(_figures(one.figures))) for one in stages)
+
+
+def _figures(found: object) -> dict[str, float]:
+    """What was measured of the model; how much memory this machine took says nothing about it."""
+    assert hasattr(found, "items")
+    return {name: float(value) for name, value in found.items() if not name.startswith("peak-")}
+
+
+# --- Validating ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Report:
+    """What the gates said: a line each, and the whole of it."""
+
+    lines: tuple[str, ...] = ()
+    digest: str = ""
+    data: bytes = b""
+
+
+def _validated(session: Session, key: VersionKey, model: Model, made: _Made) -> _Report:
+    if model.validation is None:
+        return _Report()
+    from gitops.stages.gates import Wanted, run_gates
+    from gitops.stages.report import report_document
+    from gitops.stages.results import summary
+
+    server = model.validation.server
+    with _endpoint(session, key, model, made) as url:
+        wait = float(server.ready_timeout) if server else 0.0
+        wanted = Wanted(url, wait=wait)
+        outcome = run_gates(session.options.project, key.model, model, wanted, session.options.progress)
+    _check(key, outcome)
+    subject = {"model": key.model, "version": key.version, "artifact": made.digest}
+    document = report_document(outcome.results, subject, outcome.measured)
+    data = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return _Report(tuple(summary(outcome.results)), f"sha256:{sha256(data).hexdigest()}", data)
+
+
+@contextmanager
+def _endpoint(session: Session, key: VersionKey, model: Model, made: _Made) -> Iterator[str]:
+    """Where the artifact is served while its gates ask it; empty where nothing serves it."""
+    server = model.validation.server if model.validation else None
+    if server is None or made.path is None:
+        yield ""
+        return
+    from gitops.stages.serving import served
+
+    project = session.options.project.absolute()
+    log = project / _CACHE / "validation" / f"{key.model}-{key.version}.log"
+    with served(server.command, made.path.absolute(), project, log, server.ready_timeout) as url:
+        yield url
+
+
+def _check(key: VersionKey, outcome: Outcome) -> None:
+    """Raises GateRefused when a gate said no, or the error of one that could not be asked."""
+    from gitops.stages.results import summary
+
+    name = f"{key.model} {key.version}"
+    if outcome.refused:
+        lines = summary(one for one in outcome.results if one.checks and not one.passed)
+        hint = "make a better version; nothing runs this one, and nothing was registered"
+        raise GateRefused("\n  ".join((f"refused by {_named(outcome)}", *lines)), where=name, hint=hint)
+    if outcome.unasked:
+        first = outcome.unasked[0]
+        raise GitopsError(first.what, where=f"{name}: {first.where}" if first.where else name, hint=first.hint)
+    if not outcome.passed:
+        raise GitopsError("its gates found nothing to check", where=name, hint="declare more below `validate`")
+
+
+def _named(outcome: Outcome) -> str:
+    return ", ".join(one.gate for one in outcome.results if one.checks and not one.passed)
+
+
+# --- Keeping -------------------------------------------------------------------------------------------------
+
+
+def _published(session: Session, key: VersionKey, model: Model, made: _Made) -> tuple[str, ...]:
+    """Bring what was built to its place, with a statement of where it comes from; that statement in lines."""
+    if not (model.build and made.built):
+        return ()
+    from gitops.stages.artifacts import write_beside
+    from gitops.stages.build.transfer import publish
+    from gitops.stages.digest import digest_path
+    from gitops.stages.provenance import Build, Dependency, now, statement, summary, written
+
+    project, source = session.options.project, model.build.source
+    uri = model.build.output.uri
+    publish(made.built.path, made.digest, uri, project, session.options.progress)
+    running = job()
+    digest = {"sha256": source.digest.removeprefix("sha256:")}
+    used = [Dependency("checkpoint", source.uri, MappingProxyType(digest))]
+    if source.commit:
+        used.append(Dependency("code", "git:training", MappingProxyType({"gitCommit": source.commit})))
+    told = statement(
+        f"{key.model} {key.version}",
+        digest_path(made.built.path),
+        Build(
+            builder=running.url if running else "urn:gitops:local",
+            parameters={"model": key.model, "version": key.version, "stages": list(_parameters(model))},
+            dependencies=used,
+            training_data=source.dataset or "",
+            invoked_by=person(session),
+            invocation=source.run or "",
+            finished=now(),
+            tools={"gitops": __version__},
+        ),
+    )
+    write_beside(uri, STATEMENT, written(told), project=project)
+    return tuple(summary(told))
+
+
+def _parameters(model: Model) -> Iterator[dict[str, object]]:
+    assert model.build
+    for stage in model.build.stages:
+        yield stage.model_dump(mode="json", exclude_none=True, exclude_defaults=True) | {"stage": stage.stage}
+
+
+def _commit(session: Session, one: Registration, report: bytes, source: SpecSource) -> str:
+    """The commit that holds the registration, also when somebody else has made the same one meanwhile."""
+    path = registration_path(one.model, one.version)
+    changes: dict[str, bytes | None] = {path: dump_registration(one)}
+    if report:
+        changes[report_path(one.model, one.version)] = report
+    repository = session.world.repository(create=True)
+    for attempt in range(PUSH_ATTEMPTS):
+        head = repository.head()
+        if head and path in repository.entries(head, path.rpartition("/")[0]):
+            hint = "run the same command again: it goes on with what is registered"
+            raise GitopsError("somebody else has registered this version meanwhile", where=path, hint=hint)
+        try:
+            return repository.commit(head, changes, registration_message(one, source))
+        except Moved:
+            session.world.clock.sleep(random.uniform(0, 0.05 * (attempt + 1)))  # noqa: S311  # guards nothing
+    raise GitopsError(f"the repository moved {PUSH_ATTEMPTS} times while pushing", hint="others are busy; try again")

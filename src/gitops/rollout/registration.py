@@ -1,0 +1,137 @@
+"""The registration of a version: what was built and validated, by digest, kept in Git before anything runs it.
+
+`artifacts/<model>/<version>.json` is written once. The same version with another source or artifact is another
+version: it is refused, so that a digest that was judged is the digest that is served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import orjson
+
+from gitops.errors import GitopsError
+from gitops.rollout.release import API_VERSION, SpecSource
+
+KIND = "Registration"
+ARTIFACTS = "artifacts"
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltStage:
+    """One stage of the build: the key of its inputs, parameters and tools, and what it measured."""
+
+    stage: str
+    key: str
+    figures: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A version that may be released: `digest` is of what is served, `source` of what it was built from."""
+
+    model: str
+    version: str
+    uri: str
+    digest: str
+    format: str
+    registered: str
+    """RFC 3339 time in UTC."""
+    source: str = ""
+    """Digest of the checkpoint that was built; empty when nothing was."""
+    stages: tuple[BuiltStage, ...] = ()
+    gates: tuple[str, ...] = ()
+    """What the validation gates said, a line each."""
+    report: str = ""
+    """Digest of the full report, which lies beside this file; empty without gates."""
+    provenance: tuple[str, ...] = ()
+    """Where the version comes from, a line each."""
+
+
+def registration_path(model: str, version: str) -> str:
+    """Where a version's registration lies in the GitOps repository."""
+    return f"{ARTIFACTS}/{model}/{version}.json"
+
+
+def report_path(model: str, version: str) -> str:
+    """Where the full report of its gates lies."""
+    return f"{ARTIFACTS}/{model}/{version}.report.json"
+
+
+def dump_registration(one: Registration) -> bytes:
+    """As JSON for people: the same bytes for the same value."""
+    data: dict[str, Any] = {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "model": one.model,
+        "version": one.version,
+        "artifact": {"uri": one.uri, "digest": one.digest, "format": one.format},
+        "registered": one.registered,
+    }
+    if one.source:
+        data["source"] = one.source
+    if one.stages:
+        data["build"] = [{"stage": s.stage, "key": s.key, "figures": dict(s.figures)} for s in one.stages]
+    if one.report:
+        data["validation"] = {"gates": list(one.gates), "report": one.report}
+    if one.provenance:
+        data["provenance"] = list(one.provenance)
+    return orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def parse_registration(data: bytes, path: str) -> Registration:
+    """Read it back. Raises GitopsError with `path` when it is none (somebody edited it)."""
+    try:
+        raw = orjson.loads(data)
+        if raw["apiVersion"] != API_VERSION or raw["kind"] != KIND:
+            raise ValueError("apiVersion or kind")
+        artifact, validation = raw["artifact"], raw.get("validation") or {}
+        return Registration(
+            model=_text(raw["model"]),
+            version=_text(raw["version"]),
+            uri=_text(artifact["uri"]),
+            digest=_text(artifact["digest"]),
+            format=_text(artifact["format"]),
+            registered=_text(raw["registered"]),
+            source=_text(raw.get("source", "")),
+            stages=tuple(
+                BuiltStage(_text(s["stage"]), _text(s["key"]), MappingProxyType(dict(s["figures"])))
+                for s in raw.get("build", ())
+            ),
+            gates=tuple(map(_text, validation.get("gates", ()))),
+            report=_text(validation.get("report", "")),
+            provenance=tuple(map(_text, raw.get("provenance", ()))),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise GitopsError(
+            "this is no registration that gitops wrote",
+            where=path,
+            hint=f"restore it from the repository's history (git log -p -- {path})",
+        ) from error
+
+
+def registration_message(one: Registration, source: SpecSource) -> str:
+    """The message of the commit that registers a version: what was built, what the gates said, where it is from."""
+    body = [*_build_lines(one), *one.gates, *one.provenance]
+    said = "built and validated" if one.stages and one.report else "built" if one.stages else "validated"
+    trailers = [f"Model: {one.model}", f"Version: {one.version}", "Decision: register", f"Artifact: {one.digest}"]
+    trailers += [f"Source: {one.source}"] * bool(one.source)
+    trailers += [f"Report: {one.report}"] * bool(one.report)
+    trailers += [f"Spec-Commit: {source.commit}"] * bool(source.commit)
+    parts = [f"artifact({one.model}): {one.version} is {said}", "\n".join(body), "\n".join(trailers)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _build_lines(one: Registration) -> Iterator[str]:
+    for stage in one.stages:
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in stage.figures.items())
+        yield f"{stage.stage}: {figures}" if figures else stage.stage
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
