@@ -52,7 +52,7 @@ def change_every_model(directory: Path) -> None:
 def _model(number: int) -> str:
     name = f"model-{number:05d}"
     version = f"{1 + number % 4}.{number % 10}.0"
-    digest = f"{number:064x}"
+    digest = f"{number + 1:064x}"
     serve, format_ = _SERVES[number % len(_SERVES)]
     built_for = "      builtFor: {gpu: L4, tensorrt: '10.7'}\n" if format_ == "tensorrt" else ""
     return (

@@ -53,7 +53,7 @@ def shared(tmp_path: Path) -> Project:
     """A spec in Git with eight models, released once."""
     project = Project(tmp_path / "spec", EMBEDDED)
     (project.path / "environments").mkdir(parents=True)
-    models = "".join(MODEL.format(number=n, digest=f"{n:064x}") for n in range(PROCESSES))
+    models = "".join(MODEL.format(number=n, digest=f"{n + 1:064x}") for n in range(PROCESSES))
     (project.path / "pipeline.yaml").write_text(HEAD + models)
     (project.path / "environments" / "dev.yaml").write_text(DEV)
     project.commit_spec("Describe eight models")
@@ -72,7 +72,7 @@ def edit(clone: Project, number: int, version: str = "1.1.0") -> None:
     """Release a model from a clone, without applying it."""
     clone.edit("pipeline.yaml", f"acme-models/model-{number}/1.0.0", f"acme-models/model-{number}/{version}")
     clone.edit("pipeline.yaml", f"model-{number}:\n    version: 1.0.0", f"model-{number}:\n    version: {version}")
-    clone.edit("pipeline.yaml", f"{number:064x}", version.replace(".", "").ljust(64, f"{number:x}"))
+    clone.edit("pipeline.yaml", f"{number + 1:064x}", version.replace(".", "").ljust(64, f"{number:x}"))
     clone.commit_spec(f"Release model-{number} {version}")
 
 

@@ -75,7 +75,7 @@ serves = st.one_of(
 artifacts = st.fixed_dictionaries(
     {
         "uri": st.just("s3://models/chat/1.0.0"),
-        "digest": st.integers(0, 16**64 - 1).map(lambda number: f"sha256:{number:064x}"),
+        "digest": st.integers(1, 16**64 - 1).map(lambda number: f"sha256:{number:064x}"),
         "format": st.sampled_from(("safetensors", "tensorrt", "onnx")),
     },
     optional={"builtFor": st.just({"gpu": "L4", "tensorrt": "10.7"})},

@@ -37,7 +37,7 @@ class Registry:
     fail: list[int] = field(default_factory=list)
     """Statuses that the next requests for blobs get."""
     cut: list[int] = field(default_factory=list)
-    """After how many bytes the next blobs break off."""
+    """After how many bytes the next blobs that are longer break off."""
     blobs: dict[str, bytes] = field(default_factory=dict)
     manifests: dict[str, bytes] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
@@ -160,7 +160,9 @@ class Registry:
         wanted = request.headers.get("Range", "") if self.ranges else ""
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
         request.send_response(206 if wanted else 200)
-        self._send(request, data[start:], self.cut.pop(0) if self.cut else None)
+        # Files are fetched at the same time: a break is for one that is long enough to have it.
+        breaks = bool(self.cut) and self.cut[0] < len(data) - start
+        self._send(request, data[start:], self.cut.pop(0) if breaks else None)
 
     def _send(self, request: BaseHTTPRequestHandler, body: bytes, cut: int | None = None) -> None:
         request.send_header("Content-Length", str(len(body)))

@@ -47,6 +47,9 @@ Distance = Annotated[
 ]
 
 
+# Defaults that are objects are made when they are needed: made here, they would cost every command its start.
+
+
 class StageBase(SpecModel):
     """What every stage understands."""
 
@@ -106,9 +109,9 @@ class Convert(StageBase):
     opset: Annotated[int, Field(ge=13, le=25)] = 18
     samples: ProjectFile | None = None
     """A `.npz` or `.safetensors` file with an array for each input, on which both models are asked."""
-    random: RandomSamples = RandomSamples.model_validate({})
+    random: RandomSamples = Field(default_factory=lambda: RandomSamples.model_validate({}))
     """Where there is no such file."""
-    tolerance: Tolerance = Tolerance.model_validate({})
+    tolerance: Tolerance = Field(default_factory=lambda: Tolerance.model_validate({}))
     same_class: bool = False
     """Of a classifier: the largest of the first output also has to be the same one for every sample."""
 
@@ -224,8 +227,8 @@ class Package(StageBase):
     """With 0, requests bring their own batch dimension; above, it is Triton's and the first of every tensor."""
     batching: Batching | None = None
     """Let Triton put requests together; needs `maxBatchSize`."""
-    instances: Instances = Instances.model_validate({})
-    versions: VersionPolicy = VersionPolicy.model_validate({"latest": 1})
+    instances: Instances = Field(default_factory=lambda: Instances.model_validate({}))
+    versions: VersionPolicy = Field(default_factory=lambda: VersionPolicy.model_validate({"latest": 1}))
 
     server: Literal["vllm", "custom"] | None = None
     """What answers in an image."""
