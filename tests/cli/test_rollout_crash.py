@@ -84,7 +84,7 @@ def test_a_canary_survives_a_kill_after_every_effect(project: Project, tmp_path:
 
 
 def test_a_rollback_survives_a_kill_after_every_effect(project: Project, tmp_path: Path) -> None:
-    turn_bad(project, "1.1.0", after="60s")
+    turn_bad(project, "1.1.0", after="20s")
     killed = 0
     for done in killed_often(project, tmp_path / "effects", "apply", "--yes", "--wait"):
         killed += done.code == -signal.SIGKILL
