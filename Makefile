@@ -14,7 +14,7 @@ demo: $(VENV)/.runtime  ## run the main job on the embedded world, from an empty
 	@$(RUN) -m gitops demo
 
 test: $(VENV)/.development  ## run all tests, with real Git, Kubernetes and Terraform
-	$(RUN) -m pytest -n $(WORKERS) $(ARGS)
+	$(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.development  ## check style
 	$(VENV)/bin/ruff check .

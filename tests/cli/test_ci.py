@@ -29,6 +29,8 @@ from gitops.world.files import read_project, read_templates
 from tests.cli.small import release_chat, small_project
 from tests.support.project import IDENTITY, ROOT, Project, run_git
 
+pytestmark = pytest.mark.slow
+
 SYSTEMS: tuple[System, ...] = ("github", "gitlab")
 BASH = ["bash", "--noprofile", "--norc", "-eo", "pipefail"]
 SETTINGS = "\nci:\n  install: echo installed\n"

@@ -14,6 +14,8 @@ import pytest
 from tests.support.live import live_objects
 from tests.support.project import Project, run_git
 
+pytestmark = pytest.mark.slow
+
 PIPELINE = """\
 apiVersion: gitops/v1
 name: acme

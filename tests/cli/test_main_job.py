@@ -16,6 +16,8 @@ from tests.cli.small import commits, live, release_chat, repository, small_proje
 from tests.cli.staged import clock, record
 from tests.support.project import Project, run_git
 
+pytestmark = pytest.mark.slow
+
 MODELS = 6
 ENVIRONMENTS = 3
 

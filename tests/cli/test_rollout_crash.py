@@ -19,6 +19,8 @@ from tests.cli.small import repository
 from tests.cli.staged import EMBEDDED, PIPELINE, clock, reconcile, record, release, staged_project, steps_of, turn_bad
 from tests.support.project import Outcome, Project, run_git
 
+pytestmark = pytest.mark.slow
+
 QUICK = PIPELINE.replace(
     "steps: [{weight: 10, bake: 3m}, {weight: 50, bake: 3m}, {weight: 100, bake: 2m}]",
     "steps: [{weight: 10, bake: 1m}, {weight: 100, bake: 1m}]",

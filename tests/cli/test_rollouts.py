@@ -28,6 +28,8 @@ from tests.cli.staged import (
 )
 from tests.support.project import Project, run_git
 
+pytestmark = pytest.mark.slow
+
 CANARY = ["start", "advance 10", "advance 50", "scale", "advance 100", "promote"]
 
 

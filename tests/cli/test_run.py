@@ -33,6 +33,8 @@ from tests.support.exporters import ModelServers, with_levels
 from tests.support.project import ROOT, Project, run_git
 from tests.support.prometheus import Prometheus
 
+pytestmark = pytest.mark.slow
+
 PIPELINE = """\
 apiVersion: gitops/v1
 name: {name}

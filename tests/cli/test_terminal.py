@@ -20,6 +20,8 @@ from tests.cli.small import commits, live, release_chat, small_project
 from tests.support.project import Project
 from tests.view.screen import Screen
 
+pytestmark = pytest.mark.slow
+
 TAKES_THE_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 )

@@ -21,6 +21,8 @@ from gitops.stages.protocols.plain import PlainJson
 from gitops.stages.protocols.reading import WholeReading
 from tests.stages.endpoint import MODEL, Server
 
+pytestmark = pytest.mark.slow
+
 STALL = 1.0
 PLAIN = Request("POST", "/predict", b"{}")
 

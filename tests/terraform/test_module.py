@@ -23,7 +23,7 @@ from tests.support.terraform import (
     root_files,
 )
 
-pytestmark = pytest.mark.terraform
+pytestmark = [pytest.mark.terraform, pytest.mark.slow]
 
 BACKENDS: list[dict[str, str]] = [
     {"kind": "local", "path": "terraform.tfstate"},

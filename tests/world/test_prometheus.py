@@ -36,6 +36,8 @@ from tests.support.certificates import Authority
 from tests.support.exporters import Exporter, ModelServers, with_levels
 from tests.support.prometheus import Prometheus
 
+pytestmark = pytest.mark.slow
+
 LOOK, INTERVAL = 2, 0.5
 RUNTIMES = ("vllm", "triton", "custom")
 STABLE, CANDIDATE = "2.3.0", "2.4.0"
