@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-TOPICS = ("plan", "git", "history", "growth", "rollouts", "breach", "peers", "live")
+TOPICS = ("plan", "git", "history", "growth", "rollouts", "breach", "peers", "live", "digest", "load")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -78,9 +77,12 @@ CASES = (
 
 def measure(setting: Setting) -> Iterator[Figure]:
     """See the module."""
+    from tests.support.binaries import Unavailable
+    from tests.support.debian import unpacked
+
     try:
-        tools = _tools()
-    except OSError as error:
+        tools = unpacked("load", PACKAGES, "it is for this benchmark only")
+    except Unavailable as error:
         setting.report(f"load: left out, because {error}")
         return
     with _nginx(tools, setting.directory) as url:
@@ -232,27 +234,6 @@ http {{
   }}
 }}
 """
-
-
-def _tools() -> Path:
-    """The packages' files. Raises OSError with the reason why they cannot be had."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gitops-models" / "bench"
-    target = cache / "load"
-    if target.is_dir():
-        return target
-    for tool in ("apt-get", "dpkg-deb"):
-        if not shutil.which(tool):
-            raise OSError(f"{tool} is missing, which fetches wrk and nginx")
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix="fetching-") as temporary:
-        command = ["apt-get", "download", *PACKAGES]
-        fetched = subprocess.run(command, cwd=temporary, capture_output=True, text=True, check=False)
-        if fetched.returncode:
-            raise OSError(f"apt-get cannot fetch wrk and nginx: {fetched.stderr.strip().splitlines()[-1]}")
-        for package in sorted(Path(temporary).glob("*.deb")):
-            subprocess.run(["dpkg-deb", "-x", package.name, "root"], cwd=temporary, check=True)
-        (Path(temporary) / "root").rename(target)
-    return target
 
 
 # --- Our load, as a program ---

@@ -4,14 +4,11 @@ with Prometheus.start(tmp_path, [Target("127.0.0.1:9000", "/metrics", {"namespac
     prom.value('up{namespace="acme"}')
 """
 
-import fcntl
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 import urllib.error
 import urllib.parse
@@ -26,8 +23,9 @@ import yaml
 
 from tests.support.binaries import Unavailable
 from tests.support.controlplane import _free_ports, _start_guard
+from tests.support.debian import unpacked
 
-PACKAGE, VERSION = "prometheus", "2.42.0+ds-5+deb12u1"
+PACKAGE = "prometheus=2.42.0+ds-5+deb12u1"
 """Another version of the distribution does as well, where this one cannot be had."""
 _INSTEAD = "run `apt-get update`, install Prometheus, or let GITOPS_PROMETHEUS name its executable"
 _START_SECONDS = 30
@@ -223,55 +221,12 @@ class Prometheus:
 
 
 def prometheus_binary() -> Path:
-    """What GITOPS_PROMETHEUS names, else the one on PATH, else that of the package.
-
-    Several processes that ask at the same time fetch the package once. Raises Unavailable.
-    """
+    """What GITOPS_PROMETHEUS names, else the one on PATH, else that of the package. Raises Unavailable."""
     if given := os.environ.get("GITOPS_PROMETHEUS") or shutil.which("prometheus"):
         if not os.access(given, os.X_OK):
             raise Unavailable(f"GITOPS_PROMETHEUS names {given}, which cannot be run: {_INSTEAD}")
         return Path(given).resolve()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gitops-models" / "prometheus"
-    binary = Path("usr", "bin", "prometheus")
-    if not (cache / VERSION / binary).is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        with (cache / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not (cache / VERSION / binary).is_file():
-                _unpack(cache / VERSION)
-    return cache / VERSION / binary
-
-
-def _unpack(target: Path) -> None:
-    for tool in ("apt-get", "dpkg-deb"):
-        if not shutil.which(tool):
-            raise Unavailable(f"Prometheus is missing, and {tool} to fetch it: {_INSTEAD}")
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix="fetching-") as temporary:
-        directory = Path(temporary)
-        reason = _fetch(f"{PACKAGE}={VERSION}", directory)
-        if reason:
-            reason = _fetch(PACKAGE, directory)
-        package = next(directory.glob("*.deb"), None)
-        if reason or package is None:
-            raise Unavailable(f"Prometheus is missing and apt-get cannot fetch it ({reason or 'no file'}): {_INSTEAD}")
-        _run("dpkg-deb", "-x", package.name, "root", directory=directory)
-        shutil.rmtree(target, ignore_errors=True)
-        (directory / "root").rename(target)
-
-
-def _fetch(package: str, directory: Path) -> str:
-    """Why it could not be downloaded; empty when it was."""
-    done = subprocess.run(
-        ["apt-get", "download", package], cwd=directory, capture_output=True, text=True, check=False, timeout=300
-    )
-    complaints = re.findall(r"^E: (.*)", done.stderr, re.MULTILINE)
-    return "" if done.returncode == 0 else (complaints or ["apt-get failed"])[-1]
-
-
-def _run(*command: str, directory: Path) -> None:
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise Unavailable(f"{command[0]} failed: {(done.stderr.strip() or 'no output').splitlines()[-1]}; {_INSTEAD}")
+    return unpacked("prometheus", [PACKAGE], _INSTEAD) / "usr" / "bin" / "prometheus"
 
 
 def _open(request: str | urllib.request.Request, seconds: float) -> Any:
