@@ -2,6 +2,10 @@
 
 import hashlib
 import json
+import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +15,10 @@ import yaml
 
 from gitops.cli.check import check
 from gitops.errors import GitopsError
-from gitops.world.files import example_files
+from gitops.spec.load import load_spec
+from gitops.world.files import example_files, read_project
 from tests.stages.endpoint import MODEL, Server
+from tests.support.project import ROOT
 
 UNIT = f"dev/{MODEL}"
 CASES = """apiVersion: gitops/v1
@@ -156,3 +162,141 @@ def test_files_do_not_lead_out_of_the_project(project: Path) -> None:
     (project / "validation/cases.yaml").symlink_to("/etc/hostname")
     with pytest.raises(GitopsError, match="outside of the project"):
         check(project, UNIT, "http://127.0.0.1:1")
+
+
+# --- As a Job ------------------------------------------------------------------------------------------------
+
+JOB = {"image": "registry.acme.example/checker:4"}
+GATES: dict[str, Any] = {"golden": "validation/cases.yaml", "job": JOB}
+
+
+def printed(project: Path, capsys: pytest.CaptureFixture[str], **options: Any) -> list[dict[str, Any]]:
+    assert check(project, UNIT, job=True, **options) == 0
+    return list(yaml.safe_load_all(capsys.readouterr().out))
+
+
+def test_a_job_is_printed_and_asks_the_same(project: Path, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the pod runs is run here, at the endpoint of the test, and its log is read as the documentation says."""
+    declare(project, GATES)
+    *policies, job = printed(project, capsys, only=["golden"], wait="5s")
+    assert not server.questions
+    assert [(one["kind"], one["metadata"]["namespace"]) for one in policies] == [
+        ("NetworkPolicy", "acme-inference-dev"),
+        ("NetworkPolicy", "acme-inference-dev"),
+    ]
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    there = {"project": project, "output": project / "work", "endpoint": server.url}
+    arguments = [f"--{name}={there[name]}" if (name := _option(one)) in there else one for one in container["args"]]
+    assert {_option(one) for one in container["args"]} >= there.keys()
+    [shell] = [line for line in (ROOT / "docs/validation.md").read_text().splitlines() if " logs job/" in line]
+    _, reading = shell.split(" | ")
+    for answer, code in (("It is Paris.", 0), ("It is Rome.", 2)):
+        server.answers["capital"] = answer
+        command = [sys.executable, "-m", "gitops", *arguments]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT / "src")
+        assert done.returncode == code, done.stdout
+        assert done.stdout.startswith(b"golden: asking\n")
+        report = subprocess.run(shlex.split(reading), input=done.stdout, stdout=subprocess.PIPE, check=True)
+        document = json.loads(report.stdout)
+        assert document["subject"]["unit"] == UNIT
+        assert document["passed"] is (code == 0)
+        assert document["gates"] == json.loads((project / "work/report.json").read_bytes())["gates"]
+
+
+def _option(argument: str) -> str:
+    return argument.removeprefix("--").partition("=")[0]
+
+
+def test_a_job_reaches_what_the_golden_file_asks(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = project / "validation/cases.yaml"
+    embeddings = "embeddings: {url: 'https://embeddings.acme.example:8443', model: m, apiKeyEnv: EMBEDDINGS_KEY}\n"
+    path.write_text(CASES + embeddings)
+    declare(project, GATES)
+    with pytest.raises(
+        GitopsError, match=r"cases\.yaml: the Job has to get `EMBEDDINGS_KEY` for embeddings from a Secret"
+    ):
+        check(project, UNIT, job=True)
+    reference = {"secret": "embeddings", "key": "token"}
+    declare(project, {**GATES, "job": {**JOB, "env": {"EMBEDDINGS_KEY": reference}}})
+    *_, egress, job = printed(project, capsys)
+    assert {"port": 8443, "protocol": "TCP"} in [p for rule in egress["spec"]["egress"] for p in rule["ports"]]
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert [one["name"] for one in container["env"] if "valueFrom" in one] == ["EMBEDDINGS_KEY"]
+
+
+def test_the_key_of_an_endpoint_is_asked_for_where_the_job_is_said(project: Path) -> None:
+    endpoint = {"protocol": "openai-chat", "apiKeyEnv": "CHAT_API_KEY"}
+    declare(project, {**GATES, "endpoint": endpoint})
+    with pytest.raises(GitopsError, match=r"pipeline\.yaml:\d+:\d+: .*`CHAT_API_KEY` from a Secret — add `env: "):
+        check(project, UNIT, job=True)
+
+
+@pytest.mark.parametrize(
+    ("validate", "options", "said"),
+    [
+        (None, {}, "do not say how they run as a Job — add `validate: "),
+        ({"golden": "validation/cases.yaml"}, {}, "do not say how they run as a Job — add `validate: "),
+        (GATES, {"output": Path("out")}, "--output: a Job keeps no files.*kubectl logs"),
+        (GATES, {"save_baseline": Path("base.json")}, "--save-baseline: a Job keeps no files"),
+        (
+            GATES,
+            {"baseline": Path("base.json")},
+            r"--baseline: a Job reads the files of its image .*benchmark\.baseline",
+        ),
+        (GATES, {"only": ["benchmark"]}, "does not declare benchmark — it declares loads and golden"),
+        (GATES, {"wait": "soon"}, "is not a duration"),
+        (GATES, {"tolerance": 200.0}, "is no percentage"),
+        (GATES, {"endpoint": "http://u:p@h/"}, "must not hold a user or a password"),
+        (GATES, {"endpoint": "models.acme.example"}, "this is no URL"),
+        (GATES, {"endpoint": "http://localhost:8000"}, "the Job's own pod — leave `--endpoint` out"),
+        ({**GATES, "golden": "validation/missing.yaml"}, {}, "missing.yaml: not found"),
+    ],
+)
+def test_what_cannot_be_a_job(
+    project: Path, validate: dict[str, Any] | None, options: dict[str, Any], said: str
+) -> None:
+    declare(project, validate)
+    with pytest.raises(GitopsError, match=said):
+        check(project, UNIT, job=True, **options)
+
+
+# --- The documentation ---------------------------------------------------------------------------------------
+
+FRAGMENTS = ("models:", "validate:", "build:")
+"""How a block of the documentation begins that shows a part of the spec."""
+
+
+def _blocks(path: str, language: str) -> list[str]:
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / path).read_text(), re.MULTILINE | re.DOTALL)
+    return [body for kind, body in found if kind == language]
+
+
+@pytest.mark.parametrize("path", ["docs/validation.md", "docs/builds.md"])
+def test_no_part_of_the_spec_hides_in_the_documentation(path: str) -> None:
+    for language in ("", "console"):
+        assert not [body for body in _blocks(path, language) if body.startswith((*FRAGMENTS, "- stage:"))]
+    rest = [body for body in _blocks(path, "yaml") if not body.startswith(FRAGMENTS)]
+    # Golden files and single stages are read by tests of their own.
+    assert all(body.startswith(("apiVersion:", "- stage:")) for body in rest)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        body
+        for path in ("docs/validation.md", "docs/builds.md")
+        for body in _blocks(path, "yaml")
+        if body.startswith(FRAGMENTS)
+    ],
+    ids=lambda body: " ".join(body.split())[:40],
+)
+def test_the_documentation_shows_specs_that_load(project: Path, body: str) -> None:
+    """Each part in its place in the example, loaded as `gitops validate` would."""
+    said = yaml.safe_load(body.replace("sha256:…", f"sha256:{'0' * 64}"))
+    path = project / "pipeline.yaml"
+    spec = yaml.safe_load(path.read_text())
+    for name, model in said.get("models", {MODEL: said}).items():
+        spec["models"][name] = {**spec["models"].get(name, {}), **model}
+    path.write_text(yaml.safe_dump(spec))
+    sources = read_project(project)
+    load_spec(sources.pipeline, sources.environments)

@@ -1,8 +1,8 @@
-"""`gitops check`: asks the gates of a model's version, against an endpoint that serves it."""
+"""`gitops check`: asks the gates of a model's version, against an endpoint that serves it, here or in a Job."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,9 @@ from gitops.errors import GitopsError
 from gitops.values import UnitKey
 
 if TYPE_CHECKING:
-    from gitops.spec.pipeline import Model
+    from gitops.render.check_job import Asked
+    from gitops.spec.resolved import Spec
+    from gitops.spec.validation import Job, Validation
     from gitops.stages.gates import Outcome
 
 
@@ -22,6 +24,7 @@ def check(
     unit: str,
     endpoint: str = "",
     *,
+    job: bool = False,
     only: Sequence[str] = (),
     output: Path | None = None,
     baseline: Path | None = None,
@@ -33,16 +36,23 @@ def check(
     """Ask the gates and print what they say. 0: all passed, 2: a gate said no, 1: something could not be asked.
 
     `unit` is ENVIRONMENT/MODEL, `only` names gates, `output` is where the report goes, `wait` how long the endpoint
-    may take to get ready, `tolerance` is in percent.
+    may take to get ready, `tolerance` is in percent. With `job`, print the Kubernetes Job that asks them instead.
     """
     from gitops.stages.gates import Wanted, run_gates
     from gitops.world.files import write_atomically
 
-    model, name = _model(project, unit)
+    if job:
+        _refuse_files({"--output": output, "--save-baseline": save_baseline, "--baseline": baseline})
+    spec, key = _unit(project, unit)
+    model = spec.models[key]
     if tolerance is not None and not 0 <= tolerance <= 100:
         raise GitopsError(f"{tolerance:g} is no percentage", where="--tolerance", hint="from 0 to 100")
     wanted = Wanted(endpoint, frozenset(only), _seconds(wait), baseline, tolerance)
-    outcome = run_gates(project, name, model, wanted, progress)
+    if job:
+        from gitops.render.check_job import Asked
+
+        return _print_job(project, spec, key, Asked(endpoint, only, wait, tolerance))
+    outcome = run_gates(project, key.model, model, wanted, progress)
     subject = {"unit": unit, "version": model.version, "artifact": model.artifact.digest, "endpoint": endpoint}
     digest = _report(outcome, subject, output)
     _print(outcome, subject, form, digest, output)
@@ -54,7 +64,7 @@ def check(
     return PENDING if outcome.refused else OK if outcome.passed else ERROR
 
 
-def _model(project: Path, unit: str) -> tuple[Model, str]:
+def _unit(project: Path, unit: str) -> tuple[Spec, UnitKey]:
     from gitops.spec.load import load_spec
     from gitops.spec.problems import suggestion
     from gitops.world.files import read_project
@@ -66,7 +76,7 @@ def _model(project: Path, unit: str) -> tuple[Model, str]:
     if key not in spec.models:
         hint = suggestion(unit, map(str, spec.models), "release")
         raise GitopsError("there is no such release", where=unit, hint=hint)
-    return spec.models[key], name
+    return spec, key
 
 
 def _seconds(text: str) -> float:
@@ -112,3 +122,70 @@ def _print(outcome: Outcome, subject: dict[str, str], form: str, digest: str, ou
 def _harmless(line: str) -> str:
     """What a model answered cannot drive the terminal."""
     return "".join(character if character.isprintable() else "?" for character in line)
+
+
+# --- As a Job ------------------------------------------------------------------------------------------------
+
+_FILES = {
+    "--output": ("a Job keeps no files: it prints its report", "read it with: kubectl logs job/NAME"),
+    "--save-baseline": ("a Job keeps no files", "save a baseline with `gitops check` where you are, without --job"),
+    "--baseline": ("a Job reads the files of its image alone", "name the baseline in validate.benchmark.baseline"),
+}
+"""Options that a Job cannot have: why, and what to do instead."""
+
+
+def _refuse_files(options: Mapping[str, Path | None]) -> None:
+    for option, path in options.items():
+        if path is not None:
+            what, hint = _FILES[option]
+            raise GitopsError(what, where=option, hint=hint)
+
+
+def _print_job(project: Path, spec: Spec, unit: UnitKey, asked: Asked) -> int:
+    from gitops.render.check_job import check_job
+    from gitops.render.templates import templates_of
+    from gitops.stages.endpoints import base_url
+    from gitops.world.files import read_templates
+
+    validation = spec.models[unit].validation
+    if validation and validation.job:
+        _check_only(validation, asked.only)
+        asked = asked._replace(others=tuple(_embeddings(project, validation, validation.job)))
+    for url in filter(None, (asked.endpoint, *asked.others)):
+        base_url(url)
+    write(check_job(spec, templates_of(read_templates(project)), unit, asked).decode())
+    return OK
+
+
+def _check_only(validation: Validation, only: Sequence[str]) -> None:
+    from gitops.spec.problems import listed
+    from gitops.stages.gates import declared
+
+    gates = declared(validation)
+    if absent := sorted(set(only) - set(gates)):
+        hint = f"it declares {listed(gates)}"
+        raise GitopsError(f"this model does not declare {listed(absent)}", where="--only", hint=hint)
+
+
+def _embeddings(project: Path, validation: Validation, job: Job) -> Iterator[str]:
+    """The URL that the golden file asks for embeddings. The rest of the file is for the Job to judge: that takes
+    packages which this machine may not have.
+    """
+    from gitops.spec.parts import SecretRef
+    from gitops.spec.resolved import SourceFile
+    from gitops.spec.source import read_yaml
+    from gitops.stages.data import inside
+    from gitops.stages.gates import read_file
+
+    golden = validation.golden
+    if golden is None:
+        return
+    said = read_yaml(SourceFile(golden, read_file(inside(project, golden), golden))).get("embeddings")
+    if not isinstance(said, dict):
+        return
+    key = said.get("apiKeyEnv")
+    if key is not None and not isinstance(job.env.get(key), SecretRef):
+        hint = f"add `env: {{{key}: {{secret: <name of a Secret>, key: <its key>}}}}` to validate.job"
+        raise GitopsError(f"the Job has to get `{key}` for embeddings from a Secret", where=golden, hint=hint)
+    if isinstance(url := said.get("url"), str):
+        yield url

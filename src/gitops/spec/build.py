@@ -26,20 +26,10 @@ from gitops.spec.build_stages import Prune as Prune
 from gitops.spec.build_stages import Quantize as Quantize
 from gitops.spec.build_stages import Sizes as Sizes
 from gitops.spec.build_stages import Stage as Stage
-from gitops.spec.fields import (
-    Cpu,
-    Digest,
-    Duration,
-    EnvName,
-    Image,
-    KubernetesName,
-    Memory,
-    Name,
-    OneLine,
-    SpecModel,
-)
-from gitops.spec.parts import Gpu, SecretRef
+from gitops.spec.fields import Digest, Duration, KubernetesName, Memory, Name, OneLine, SpecModel
+from gitops.spec.parts import Gpu
 from gitops.spec.problems import listed
+from gitops.spec.validation import Job
 from gitops.spec.validation_data import Contradiction
 
 Format = Literal["pytorch", "torch-export", "safetensors", "savedmodel", "frozen-graph", "onnx"]
@@ -79,33 +69,15 @@ class Output(SpecModel):
     uri: BuildUri
 
 
-class BuildJob(SpecModel):
+class BuildJob(Job):
     """The build as a Kubernetes Job (`gitops build --job`)."""
 
-    image: Image
-    """Has gitops, the tools of the stages, and a checkout of this project."""
-    project: Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9/_.-]*$")] = "/project"
-    """Where in the image that checkout is."""
     namespace: KubernetesName = "builds"
     cluster: Name | None = None
     """A cluster of this pipeline: the node pool with the GPU of the stages is found there."""
     pool: Name | None = None
-    queue: KubernetesName | None = None
-    """Kueue's local queue."""
-    service_account: KubernetesName = "default"
-    """Whose rights the upload has."""
-    cpu: Cpu = "4"
-    memory: Memory = "16Gi"
-    disk: Memory = "50Gi"
-    """Room for the checkpoint and what the stages make."""
     cache: KubernetesName | None = None
-    """A PersistentVolumeClaim that keeps finished stages; without it they last as long as the pod."""
-    env: dict[EnvName, str | SecretRef] = {}
-    timeout: Annotated[Duration, Field(ge=60)] = 4 * 3600
-    retries: Annotated[int, Field(ge=0, le=10)] = 2
-    """Starts after the first; finished stages in a `cache` are not run again."""
-    keep: Duration = 24 * 3600
-    """How long the finished Job stays to be looked at."""
+    """A PersistentVolumeClaim that keeps finished stages over retries; without it they last as long as the pod."""
 
 
 class Build(SpecModel):

@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
 
-from gitops.spec.fields import Duration, EnvName, SpecModel
+from gitops.spec.fields import Cpu, Duration, EnvName, Image, KubernetesName, Memory, SpecModel
+from gitops.spec.parts import SecretRef
 from gitops.spec.validation_data import Contradiction as Contradiction
 from gitops.spec.validation_data import DataGates as DataGates
 from gitops.spec.validation_data import Parity as Parity
@@ -158,6 +159,36 @@ class Server(SpecModel):
     """How long it may take until it answers."""
 
 
+class Job(SpecModel):
+    """A Kubernetes Job that runs a command of gitops."""
+
+    image: Image
+    """Has gitops, the tools that the command needs, and a checkout of this project."""
+    project: Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9/_.-]*$")] = "/project"
+    """Where in the image that checkout is."""
+    queue: KubernetesName | None = None
+    """Kueue's local queue."""
+    service_account: KubernetesName = "default"
+    """Whose rights it has outside of the cluster, such as at a store; its token is not mounted."""
+    cpu: Cpu = "4"
+    memory: Memory = "16Gi"
+    disk: Memory = "50Gi"
+    """Room for what it reads and makes."""
+    env: dict[EnvName, str | SecretRef] = {}
+    timeout: Annotated[Duration, Field(ge=60)] = 4 * 3600
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    """Starts after the first; a gate that said no is not asked again."""
+    keep: Duration = 24 * 3600
+    """How long the finished Job stays to be looked at."""
+
+
+class CheckJob(Job):
+    """The gates as a Kubernetes Job (`gitops check --job`)."""
+
+    namespace: KubernetesName | None = None
+    """By default that of the environment whose model is asked."""
+
+
 class Validation(SpecModel):
     """The gates of a model. What is left out is not asked; an empty `validate` asks whether the model loads."""
 
@@ -173,6 +204,8 @@ class Validation(SpecModel):
     """Whether this environment is what training was."""
     endpoint: Endpoint | None = None
     """How to ask, where the runtime does not say it."""
+    job: CheckJob | None = None
+    """How the gates are asked from inside the cluster."""
 
 
 def contradictions(validation: Validation) -> Iterator[Contradiction]:
@@ -186,6 +219,8 @@ def contradictions(validation: Validation) -> Iterator[Contradiction]:
     if validation.data:
         for found in _data_contradictions(validation.data):
             yield found._replace(path=("data", *found.path))
+    if validation.job:
+        yield from _of_job(validation.job, validation.endpoint)
 
 
 def _of_benchmark(benchmark: Benchmark, golden: str | None) -> Iterator[Contradiction]:
@@ -216,3 +251,10 @@ def _of_endpoint(endpoint: Endpoint) -> Iterator[Contradiction]:
         if getattr(endpoint, name) is not None:
             hint = "remove it, or write `protocol: json`"
             yield Contradiction((name,), f"`{name}` belongs to `protocol: json`", hint)
+
+
+def _of_job(job: CheckJob, endpoint: Endpoint | None) -> Iterator[Contradiction]:
+    key = endpoint.api_key_env if endpoint else None
+    if key and not isinstance(job.env.get(key), SecretRef):
+        hint = f"add `env: {{{key}: {{secret: <name of a Secret>, key: <its key>}}}}` to the Job"
+        yield Contradiction(("job", "env"), f"the Job has to get the endpoint's key `{key}` from a Secret", hint)
