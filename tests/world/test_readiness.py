@@ -28,6 +28,18 @@ def pod(name: str, conditions: Any = (), **container: Any) -> Manifest:
     return {"metadata": {"name": name}, "status": {"conditions": conditions, "containerStatuses": containers}}
 
 
+def fetching(state: Any, last: Any = None, name: str = "verify-model") -> Manifest:
+    """A pod of which an init container has a state, and one before; the server waits for it."""
+    status = {"name": name, "ready": False, "state": state, "lastState": {"terminated": last} if last else {}}
+    server = {"name": "server", "ready": False, "state": {"waiting": {"reason": "PodInitializing"}}}
+    found = {"initContainerStatuses": [status], "containerStatuses": [server]}
+    return {"metadata": {"name": "chat-7d9"}, "status": found}
+
+
+REFUSED = "the files from s3://m/chat have digest sha256:aa, expected sha256:bb; run: gitops models verify chat"
+CRASHED = {"exitCode": 1, "reason": "Error", "message": f"{REFUSED}\n"}
+BACK_OFF = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting failed container"}}
+
 UNSCHEDULABLE = {
     "type": "PodScheduled",
     "status": "False",
@@ -76,6 +88,47 @@ def test_the_most_telling_reason_wins() -> None:
 
 
 @pytest.mark.parametrize(
+    ("state", "last", "said"),
+    [
+        (BACK_OFF, CRASHED, f"CrashLoopBackOff, exit code 1: {REFUSED}"),
+        ({"terminated": CRASHED}, None, f"Error, exit code 1: {REFUSED}"),
+        ({"terminated": CRASHED}, {"exitCode": 2, "message": "before"}, f"Error, exit code 1: {REFUSED}"),
+    ],
+)
+def test_what_an_init_container_said_at_its_end_is_told(state: Any, last: Any, said: str) -> None:
+    assert most_telling([fetching(state, last)]) == f"container verify-model of pod chat-7d9: {said}"
+
+
+def test_a_container_that_tries_again_says_why_it_failed_and_may_still_succeed() -> None:
+    condition = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+    again = fetching({"running": {"startedAt": "now"}}, CRASHED)
+    for pods, failed in (([again], False), ([again, fetching(BACK_OFF, CRASHED)], True)):
+        state = readiness_of(deployment(availableReplicas=0, conditions=[condition]), pods)
+        assert state.failed is failed
+        assert REFUSED in state.message
+    assert (
+        most_telling([again])
+        == f"container verify-model of pod chat-7d9 tries again after Error, exit code 1: {REFUSED}"
+    )
+    assert most_telling([again, pod("a", [UNSCHEDULABLE])]).startswith("Unschedulable")
+
+
+def test_what_is_over_is_not_told() -> None:
+    done = fetching({"terminated": {"exitCode": 0, "reason": "Completed", "message": "fine"}}, CRASHED)
+    ready = pod("b", ready=True, state={"running": {}}, lastState={"terminated": CRASHED})
+    assert most_telling([done, ready, fetching({"running": {}})]) == ""
+
+
+def test_a_long_log_is_told_by_its_last_line() -> None:
+    log = "Traceback (most recent call last):\n  File x\nNoCredentials: \x1b[31mred\x1b[0m\tand\u202e so on\n\n"
+    told = most_telling([fetching(BACK_OFF, {**CRASHED, "message": log}, "fetch-model")])
+    assert told.endswith("pod chat-7d9: CrashLoopBackOff, exit code 1: NoCredentials: [31mred [0m and so on")
+    endless = most_telling([fetching(BACK_OFF, {**CRASHED, "message": "x" * 4000})])
+    assert len(endless) < 500
+    assert endless.endswith("x…")
+
+
+@pytest.mark.parametrize(
     ("parents", "ready"),
     [
         ([], True),
@@ -107,4 +160,36 @@ def test_a_crashing_container_is_named(control_plane: ControlPlane, namespace: s
         assert time.monotonic() < deadline, state
         time.sleep(0.1)
     assert "container server of pod web-" in state.message
+    cluster.close()
+
+
+@pytest.mark.controlplane
+def test_what_refuses_a_model_is_told(control_plane: ControlPlane, namespace: str) -> None:
+    cluster = connect(control_plane.context, kubeconfig=control_plane.kubeconfig)
+    container = {"image": "fetch:1", "terminationMessagePolicy": "FallbackToLogsOnError"}
+    template = {
+        "metadata": {"labels": {"app": "web"}, "annotations": {"gitops.test/ready-after": "1h"}},
+        "spec": {
+            "initContainers": [{"name": "verify-model", **container}],
+            "containers": [{"name": "server", "image": "server:1"}],
+        },
+    }
+    manifest = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": namespace},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "template": template},
+    }
+    cluster.apply(manifest)
+    pods, deadline = f"/api/v1/namespaces/{namespace}/pods", time.monotonic() + 20
+    while not (found := control_plane.request("GET", pods)["items"]) or found[0]["status"]["phase"] != "Running":
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+    [live] = found
+    status = {"name": "verify-model", "image": "fetch:1", "imageID": "", "restartCount": 3, "ready": False}
+    ended = {**CRASHED, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:01Z"}
+    live["status"]["initContainerStatuses"] = [{**status, "state": BACK_OFF, "lastState": {"terminated": ended}}]
+    control_plane.request("PUT", f"{pods}/{live['metadata']['name']}/status", live)
+    ref = ObjectRef.of(manifest)
+    assert cluster.readiness([ref])[ref].message.endswith(f"CrashLoopBackOff, exit code 1: {REFUSED}")
     cluster.close()

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gitops.errors import GitopsError
-from gitops.render.artifact import fetch_env, fetch_uri, is_remote
-from gitops.render.runtimes import DEFAULT_IMAGES, Container, runtime_of
+from gitops.render.artifact import fetch, fetch_env, is_remote
+from gitops.render.runtimes import Container, runtime_of
 from gitops.render.runtimes.base import MODELS_DIR
 from gitops.render.traffic import path_matches
 from gitops.render.yaml_text import Block
@@ -63,7 +63,8 @@ def environment_context(spec: Spec, environment: str) -> Context:
 def model_context(name: str, model: Model) -> Context:
     """What depends on the model and not on where it runs."""
     runtime = runtime_of(model).container(name, model)
-    serve = model.serve
+    serve, artifact = model.serve, model.artifact
+    download = fetch(artifact.uri, serve.env)
     return {
         "model": name,
         "version": model.version,
@@ -79,10 +80,11 @@ def model_context(name: str, model: Model) -> Context:
         "path_matches": path_matches(model.route.path if model.route else "/"),
         "ingress": [_rule("from", peer) for peer in serve.network.ingress],
         "egress": [_rule("to", peer) for peer in serve.network.egress],
-        "fetches": is_remote(model.artifact.uri),
-        "fetch_image": DEFAULT_IMAGES["fetch-model"],
-        "fetch_uri": fetch_uri(model.artifact.uri),
+        "fetches": is_remote(artifact.uri),
+        "fetch_image": download.image,
+        "fetch_args": Block(download.args),
         "fetch_env": Block(_env_list({"HOME": "/tmp", **fetch_env(serve.env)})),  # noqa: S108  # a volume of the pod's own
+        "verify_args": Block([MODELS_DIR, artifact.digest, artifact.uri, name]),
         "models_dir": MODELS_DIR,
         "pod_annotations": Block(_pod_annotations(model, runtime)),
         **_sizes(serve),

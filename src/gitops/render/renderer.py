@@ -81,6 +81,7 @@ _VERSION_FILES = (
         lambda context: context["replicas"]["max"] > 1,
     ),
 )
+_VERIFY_SCRIPT = "kubernetes/version/verify-model.sh.j2"
 _ENVIRONMENT_FILES = ("namespace.yaml", "networkpolicy.yaml")
 _ROOT_FILES = ("main.tf", "backend.tf")
 _VERSION_INPUTS = ({"version", "artifact", "serve"}, {"serve": {"network"}})
@@ -215,7 +216,8 @@ class Renderer:
     def _model_facts(self, name: str, model: Model) -> Context:
         key = (name, id(model))
         if key not in self._facts:
-            self._facts[key] = model, model_context(name, model)
+            script = self._compiled.render(_VERIFY_SCRIPT, {})
+            self._facts[key] = model, {**model_context(name, model), "verify_script": script}
         return self._facts[key][1]
 
     def _owns_namespace(self, cluster: str, environment: str) -> bool:

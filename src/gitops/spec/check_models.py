@@ -6,11 +6,12 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterator
 
+from gitops.spec.azure import ACCOUNT_VARIABLE, azure_place
 from gitops.spec.build import contradictions as build_contradictions
 from gitops.spec.documents import Finding
 from gitops.spec.draft import Draft, Subject
 from gitops.spec.pipeline import VllmServe
-from gitops.spec.problems import Path, listed
+from gitops.spec.problems import Path, listed, shorten
 from gitops.spec.unbuilt import UNBUILT
 from gitops.spec.validation import contradictions as validation_contradictions
 
@@ -20,10 +21,14 @@ FORMATS = {
     "custom": ("safetensors", "pytorch", "onnx", "tensorrt", "savedmodel"),
 }
 """Which artifact formats a runtime loads."""
+_ONE_MODEL = ("onnx", "tensorrt")
+"""The formats that Triton gets a model repository made for; others are a whole one."""
 
 _SECRET_NAME = re.compile(r"(^|_)(TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|KEY|APIKEY|CREDENTIALS?)$", re.IGNORECASE)
 _HUGGING_FACE = re.compile(r"hf://[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*@[A-Za-z0-9._-]+")
-_BUCKET_URI = re.compile(r"(s3|gs)://[^/]+/[^/].*")
+_BUCKET_URI = re.compile(r"(s3|gs|az)://[^/]+/[^/].*")
+_ARCHIVE = re.compile(r"\.(zip|tar(\.(gz|z|bz2|xz|br))?|tgz|taz|tz|tbz2|txz)$", re.IGNORECASE)
+"""What KServe's storage initializer unpacks: what Python's mimetypes takes for zip or tar."""
 _URL_SCHEMES = ("https", "http", "ssh", "git", "file")
 
 
@@ -60,6 +65,11 @@ def _format(subject: Subject) -> Iterator[Finding]:
         message = f"{runtime} does not load {artifact.format}"
         hint = f"it loads {listed(FORMATS[runtime], 'or')}"
         yield subject.finding(("artifact", "format"), message, hint, (("serve", "runtime"),))
+    elif runtime == "triton" and artifact.format not in _ONE_MODEL and artifact.uri.startswith("hf://"):
+        # Triton takes every directory of its repository for a model, those with a dot too, and ends at the first bad.
+        message = "a download from the hub has a directory .cache in it, which Triton takes for a model"
+        hint = "copy the model repository to s3://, gs://, az:// or oci://"
+        yield subject.finding(("artifact", "uri"), message, hint)
 
 
 def _engine(subject: Subject) -> Iterator[Finding]:
@@ -89,8 +99,32 @@ def _uri(subject: Subject) -> Iterator[Finding]:
     elif scheme == "hf" and not _HUGGING_FACE.fullmatch(uri):
         hint = "write hf://owner/name@revision; the revision pins what is downloaded"
         yield subject.finding(place, "this is not a Hugging Face model at a revision", hint)
-    elif scheme in ("s3", "gs") and not _BUCKET_URI.fullmatch(uri):
-        yield subject.finding(place, "the path in the bucket is missing", f"write {scheme}://bucket/path")
+    elif scheme in ("s3", "gs", "az") and not _BUCKET_URI.fullmatch(uri):
+        where = "container" if scheme == "az" else "bucket"
+        yield subject.finding(place, f"the path in the {where} is missing", f"write {scheme}://{where}/path")
+    elif scheme in ("s3", "gs", "az") and _ARCHIVE.search(uri):
+        message = "an archive is unpacked when it is fetched, and its digest is not that of the files in it"
+        yield subject.finding(place, message, "publish its files in its place, and name their directory")
+    elif scheme == "az":
+        yield from _account(subject)
+
+
+def _account(subject: Subject) -> Iterator[Finding]:
+    uri, env = subject.model.artifact.uri, subject.model.serve.env
+    place, named = azure_place(uri, env), env.get(ACCOUNT_VARIABLE)
+    if place is None or place.account:
+        return
+    variable: Path = ("serve", "env", ACCOUNT_VARIABLE)
+    if named is None:
+        whole = f"az://{place.container}@ACCOUNT.blob.core.windows.net/{place.path}"
+        message = "nothing names the storage account of this container"
+        yield subject.finding(("artifact", "uri"), message, f"write {whole}, or set serve.env.{ACCOUNT_VARIABLE}")
+    elif isinstance(named, str):
+        message = f'"{shorten(named)}" is not the name of a storage account'
+        yield subject.finding(variable, message, "it has 3 to 24 lower-case letters and digits")
+    else:
+        message = "the storage account is part of what is rendered, and cannot come from a Secret"
+        yield subject.finding(variable, message, "write its name here; a Secret is for its key")
 
 
 def _image(subject: Subject) -> Iterator[Finding]:

@@ -147,9 +147,17 @@ Hostname = Annotated[
     StringConstraints(pattern=r"^(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+$"),
 ]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+_AZURE_URI = r"az://[a-z0-9][a-z0-9-]{1,61}[a-z0-9](@[a-z0-9]{3,24}\.blob\.core\.windows\.net)?(/[A-Za-z0-9._@:/+=-]*)?"
+_OCI_URI = (
+    r"oci://[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*)+"
+    r"(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}(@sha256:[0-9a-f]{64})?|@sha256:[0-9a-f]{64})"
+)
+"""A reference as the OCI Distribution Specification has it, with a tag, a digest or both."""
 ArtifactUri = Annotated[
     str,
-    StringConstraints(pattern=r"^(s3|gs|hf|file)://[A-Za-z0-9][A-Za-z0-9._@:/+=-]*$", max_length=1024),
+    StringConstraints(
+        pattern=rf"^((s3|gs|hf|file)://[A-Za-z0-9][A-Za-z0-9._@:/+=-]*|{_AZURE_URI}|{_OCI_URI})$", max_length=1024
+    ),
     Field(examples=["s3://acme-models/support-chat/2.3.0"]),
 ]
 OneLine = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$", max_length=200)]

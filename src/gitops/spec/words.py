@@ -39,7 +39,9 @@ _BY_PATTERN = {
     _pattern(fields.Hostname): Words("a host name", "a full name in lower case, such as chat.example.com"),
     _pattern(fields.EnvName): Words("the name of an environment variable", "letters, digits and _"),
     _pattern(fields.ArtifactUri): Words(
-        "an artifact", "s3://bucket/path, gs://bucket/path, hf://owner/name@revision or file://path"
+        "an artifact",
+        "s3://bucket/path, gs://bucket/path, az://container/path, hf://owner/name@revision, oci://registry/name:tag or "
+        "file://path",
     ),
     _pattern(environment.Cidr): Words("a network", "an IPv4 block such as 10.0.0.0/16"),
     _pattern(environment.Region): Words("an AWS region", "such as us-east-1"),
@@ -95,6 +97,8 @@ _BY_KEY = {
     "base": Words("an image by digest", "registry/path@sha256:…"),
     "note": _WORDS,
     "run": _WORDS,
+    "identity": Words("somebody", "an e-mail address, or the URL of a workflow"),
+    "issuer": Words("an issuer", "its URL, such as https://accounts.google.com"),
     "dataset": _WORDS,
     "install": Words("a command", "one line of shell, without expressions of the CI system"),
     "serve": Words("a command", "one line of shell, without expressions of the CI system"),

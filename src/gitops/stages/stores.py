@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from gitops.errors import GitopsError
+from gitops.spec.azure import azure_place
 from gitops.spec.problems import listed, shorten
 from gitops.stages.digest import check_names, scan
 from gitops.stages.finished import Stamp
@@ -104,7 +105,7 @@ def open_store(uri: str, project: Path) -> Store:
         from gitops.stages.oci import OciStore
 
         return OciStore.of(uri)
-    return FsspecStore(uri, _filesystem(scheme), rest.rstrip("/"))
+    return FsspecStore(uri, _filesystem(scheme, uri), rest.rstrip("/"))
 
 
 def need(package: str, extra: str, purpose: str) -> None:
@@ -116,9 +117,11 @@ def need(package: str, extra: str, purpose: str) -> None:
         raise GitopsError(f"{purpose} needs the package {package}", hint=hint) from error
 
 
-def _filesystem(scheme: str) -> Any:
+def _filesystem(scheme: str, uri: str) -> Any:
+    place = azure_place(uri)
+    options = {"account_name": place.account} if place and place.account else {}
     try:
-        return importlib.import_module("fsspec").filesystem(scheme)
+        return importlib.import_module("fsspec").filesystem(scheme, **options)
     except Exception as error:
         raise GitopsError(f"cannot be reached: {said(error)}", where=f"{scheme}://", hint=_CREDENTIALS) from error
 
@@ -225,7 +228,9 @@ class FsspecStore:
 
     def _find(self) -> dict[str, Any]:
         self.filesystem.invalidate_cache()
-        found: dict[str, Any] = self.filesystem.find(self.path, detail=True)
+        found: Any = self.filesystem.find(self.path, detail=True)
+        if isinstance(found, list):  # adlfs gives a name alone where the path is a single blob
+            found = {name: self.filesystem.info(name) for name in found}
         # Some tools put an empty object with a name that ends in a slash where a directory would be.
         return {key: info for key, info in found.items() if info["type"] == "file" and not key.endswith("/")}
 

@@ -13,8 +13,11 @@ DEFAULT_IMAGES = {
     "vllm": "vllm/vllm-openai:v0.11.0",
     "triton": "nvcr.io/nvidia/tritonserver:25.08-py3",
     "fetch-model": "kserve/storage-initializer:v0.15.2",
+    "fetch-oci": "ghcr.io/oras-project/oras:v1.3.2",
 }
-"""Images where the spec names none, by runtime; `fetch-model` downloads the artifact before the server starts."""
+"""Images where the spec names none, by runtime; `fetch-model` downloads the artifact before the server starts, or
+`fetch-oci` where it lies in a registry. Both need a shell: they check what they fetched.
+"""
 
 LoadMetric = Literal["requests-running", "queue-length"]
 

@@ -10,6 +10,9 @@ from gitops.world.ports import Readiness
 MISSING = Readiness(False, "does not exist yet")
 _EXISTS = Readiness(True, "exists")
 _WAITING_IS_FINE = frozenset({"ContainerCreating", "PodInitializing"})
+_CRASHED, _NO_IMAGE, _NO_NODE, _TRIES_AGAIN = 1, 2, 3, 4
+"""What says most about a pod that is not ready, in order; one that tries again may still get there."""
+_MOST_SAID = 400
 
 
 def readiness_of(live: Mapping[str, Any], pods: Sequence[Mapping[str, Any]] = ()) -> Readiness:
@@ -63,11 +66,11 @@ def _deployment(live: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> R
         message = f"{total - updated} old replicas still run"
     else:
         message = f"{available} of {wanted} replicas available"
-    reason = most_telling(pods)
+    rank, reason = _most_telling(pods)
     if reason:
         message = f"{message}: {reason}"
     # The condition stays until all is well: pods that found room meanwhile and load their model are no failure.
-    failed = bool(reason) and is_overdue(live)
+    failed = bool(reason) and rank < _TRIES_AGAIN and is_overdue(live)
     return Readiness(False, f"{message} (progress deadline exceeded)" if failed else message, failed)
 
 
@@ -85,10 +88,15 @@ def _route(live: Mapping[str, Any]) -> Readiness:
 def most_telling(pods: Sequence[Mapping[str, Any]]) -> str:
     """The one sentence about these pods that explains best why they are not ready; empty if there is none.
 
-    A crash says more than a failed image pull, and that more than a pod without a node.
+    A crash says more than a failed image pull, and that more than a pod without a node. What a container said at its
+    end is quoted by its last line.
     """
+    return _most_telling(pods)[1]
+
+
+def _most_telling(pods: Sequence[Mapping[str, Any]]) -> tuple[int, str]:
     found = [reason for pod in pods if not pod["metadata"].get("deletionTimestamp") for reason in _reasons(pod)]
-    return min(found)[1] if found else ""
+    return min(found, default=(_TRIES_AGAIN, ""))
 
 
 def _reasons(pod: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
@@ -97,22 +105,34 @@ def _reasons(pod: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
         yield from _container_reasons(name, container)
     scheduled = _condition(status.get("conditions", ()), "PodScheduled")
     if scheduled.get("status") == "False":
-        yield 3, f"{scheduled.get('reason', 'Unschedulable')}: {scheduled.get('message', '')}".removesuffix(": ")
+        reason = f"{scheduled.get('reason', 'Unschedulable')}: {scheduled.get('message', '')}"
+        yield _NO_NODE, reason.removesuffix(": ")
 
 
 def _container_reasons(pod: str, container: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
-    where = f"container {container['name']} of pod {pod}"
-    waiting = container.get("state", {}).get("waiting", {})
-    ended = container.get("lastState", {}).get("terminated") or container.get("state", {}).get("terminated") or {}
-    reason = waiting.get("reason", "")
+    where, state = f"container {container['name']} of pod {pod}", container.get("state", {})
+    waiting, stopped = state.get("waiting", {}), state.get("terminated") or {}
+    ended = stopped or container.get("lastState", {}).get("terminated") or {}
+    reason, code = waiting.get("reason", ""), ended.get("exitCode")
+    end = (f", exit code {code}" if code is not None else "") + _said(ended)
     if ended.get("reason") == "OOMKilled":
         yield 0, f"{where} was killed for exceeding its memory limit (OOMKilled)"
     elif reason in ("ImagePullBackOff", "ErrImagePull", "InvalidImageName"):
         detail = waiting.get("message", "")
-        yield 2, f"{where}: {reason}{f': {detail}' if detail else ''}"
+        yield _NO_IMAGE, f"{where}: {reason}{f': {detail}' if detail else ''}"
     elif reason and reason not in _WAITING_IS_FINE:
-        code = f", exit code {ended['exitCode']}" if "exitCode" in ended else ""
-        yield 1, f"{where}: {reason}{code}"
+        yield _CRASHED, f"{where}: {reason}{end}"
+    elif stopped and code:
+        yield _CRASHED, f"{where}: {stopped.get('reason', 'Error')}{end}"
+    elif "running" in state and code and not container.get("ready"):
+        yield _TRIES_AGAIN, f"{where} tries again after {ended.get('reason', 'Error')}{end}"
+
+
+def _said(ended: Mapping[str, Any]) -> str:
+    """The last line of what a container left as its message: the end of its log, for those that fetch the model."""
+    lines = [line for line in ended.get("message", "").splitlines() if line.strip()]
+    text = " ".join("".join(c if c.isprintable() else " " for c in lines[-1]).split()) if lines else ""
+    return f": {text if len(text) <= _MOST_SAID else text[: _MOST_SAID - 1] + '…'}" if text else ""
 
 
 def _condition(conditions: Sequence[Mapping[str, Any]], kind: str) -> Mapping[str, Any]:
