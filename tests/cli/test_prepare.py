@@ -6,21 +6,27 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gitops.stages import provenance
 from gitops.stages.digest import digest_path
 from tests.cli.small import commits, repository
 from tests.cli.staged import record
 from tests.support.buildtools import build_python_or_skip
 from tests.support.live import live_objects
 from tests.support.project import ROOT, Project, run_git
+from tests.support.signing import save_key
+
+pytestmark = pytest.mark.slow
 
 EMBEDDED = {"GITOPS_EMBEDDED": "1"}
 PIPELINE = """\
 apiVersion: gitops/v1
 name: acme
 promotion: [dev]
+signatures: {keys: [release.pub]}
 rollouts:
   plain: {strategy: canary, steps: [{weight: 100}]}
 models:
@@ -94,11 +100,11 @@ def project(tmp_path: Path, python: Path) -> Project:
     (path / "environments" / "dev.yaml").write_text(DEV)
     made = PIPELINE.replace("PYTHON", str(python)).replace("SERVER", str(ROOT / "tests/support/triton_server.py"))
     (path / "pipeline.yaml").write_text(made.replace("DIGEST", digest_path(path / "checkpoints" / "iris.pt").digest))
-    return Project(path, EMBEDDED)
+    return Project(path, EMBEDDED | {"GITOPS_SIGNING_KEY": str(save_key(path, "release"))})
 
 
-def registration(project: Project, version: str) -> dict[str, object]:
-    found: dict[str, object] = json.loads(run_git(repository(project), "show", f"main:artifacts/iris/{version}.json"))
+def registration(project: Project, version: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run_git(repository(project), "show", f"main:artifacts/iris/{version}.json"))
     return found
 
 
@@ -115,7 +121,10 @@ def next_version(project: Project, python: Path) -> str:
 def test_a_checkpoint_is_built_validated_and_released_in_one_apply(project: Project, python: Path) -> None:
     shown = project.gitops("plan", expect=2).out
     assert "Before any release: 1 version to register" in shown
-    assert "iris 1.0.0: build: convert, quantize, package; gates: loads, golden, benchmark" in shown
+    assert (
+        "iris 1.0.0: build: convert, quantize, package; gates: loads, golden, benchmark; signature: by release.pub"
+        in " ".join(shown.split())
+    )
     assert "dev/iris  1.0.0 is not built and validated yet" in shown
 
     done = project.gitops("apply", "--yes")
@@ -132,15 +141,22 @@ def test_a_checkpoint_is_built_validated_and_released_in_one_apply(project: Proj
     said = registration(project, "1.0.0")
     assert said["artifact"] == {"uri": "file://artifacts/iris/1.0.0", "digest": digest, "format": "triton"}
     message = run_git(repository(project), "log", "--reverse", "-1", "--format=%B", "--grep=^artifact(iris)", "main")
-    assert message.startswith("artifact(iris): 1.0.0 is built and validated\n")
+    assert message.startswith("artifact(iris): 1.0.0 is built, validated and signed\n")
     assert re.search(r"^quantize: .*accuracy", message, re.MULTILINE)
     assert "golden: pass (3 of 3)" in message
     assert "clouds-2026-10" in message
     assert f"Artifact: {digest}" in message
     report = run_git(repository(project), "show", "main:artifacts/iris/1.0.0.report.json")
     assert json.loads(report)["passed"] is True
-    statement = json.loads((artifact.parent / "1.0.0.intoto.jsonl").read_text())
-    assert statement["subject"][0]["digest"]["dirHash"] == digest.removeprefix("sha256:")
+    (signer,) = said["signers"]
+    assert f"signed by {signer}" in message
+    (statement,) = provenance.read((artifact.parent / "1.0.0.intoto.jsonl").read_bytes())
+    assert statement.line, "it is an envelope"
+    assert statement.content == digest
+    released = run_git(repository(project), "log", "-1", "--format=%B", "--grep=^release(dev/iris)", "main")
+    assert f"iris 1.0.0: signed by {signer}" in released
+    assert "golden: pass (3 of 3)" in released
+    assert re.search(r"validation report: artifacts/iris/1.0.0.report.json sha256:[0-9a-f]{64}", released)
 
     project.gitops("plan", expect=0)
     before = commits(project)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gitops.plan.registered import Registrations, VersionKey, gates_of, registered, work_of
 from gitops.plan.stored import Stored
 from gitops.rollout.registration import Registration
@@ -47,6 +49,21 @@ MADE = f"sha256:{'e' * 64}"
 def spec(version: str = "1.0.0", *, source: str = "a", digest: str = "d") -> Spec:
     text = PIPELINE.replace("VERSION", version).replace("SOURCE", source * 64).replace("DIGEST", digest * 64)
     return load_spec(SourceFile("pipeline.yaml", text.encode()), [SourceFile("environments/dev.yaml", DEV.encode())])
+
+
+SIGNED = "signatures: {keys: [keys/release.pub]}\n"
+
+
+def signing(text: str = SIGNED, *, digest: str = "d") -> Spec:
+    """Only `plain`, which is neither built nor validated, under a policy."""
+    models = PIPELINE[: PIPELINE.index("  iris:")] + PIPELINE[PIPELINE.index("  plain:") :]
+    whole = text + models.replace("DIGEST", digest * 64)
+    return load_spec(SourceFile("pipeline.yaml", whole.encode()), [SourceFile("environments/dev.yaml", DEV.encode())])
+
+
+def signed(by: str = "SHA256:x", *, digest: str = "d") -> Registrations:
+    one = Registration("plain", "1.0.0", "s3://models/plain/1.0.0", f"sha256:{digest * 64}", "onnx", "t")
+    return {VersionKey("plain", "1.0.0"): replace(one, signers=(by,) if by else ())}
 
 
 def known(version: str = "1.0.0") -> Registrations:
@@ -119,3 +136,53 @@ def test_the_work_in_words() -> None:
     validation = wanted.models[CHAT].validation
     assert validation
     assert list(gates_of(validation)) == ["loads", "golden", "benchmark"]
+
+
+# --- Signatures ----------------------------------------------------------------------------------------------
+
+
+def test_what_nobody_has_signed_stays_away() -> None:
+    found = registered(signing(), Stored(None), {})
+    assert not found.spec.models
+    assert found.waiting == {PLAIN: "1.0.0 has no verified signature yet"}
+    assert found.withheld == found.unsigned == {("plain", "1.0.0")}
+    assert list(found.work(VersionKey("plain", "1.0.0"))) == ["signature: by keys/release.pub"]
+
+
+def test_what_is_signed_is_released() -> None:
+    found = registered(signing(), Stored(None), signed())
+    assert list(found.spec.models) == [PLAIN]
+    assert (found.waiting, found.missing, found.unsigned, found.withheld) == ({}, {}, frozenset(), frozenset())
+
+
+def test_a_registration_without_signers_is_asked_again() -> None:
+    found = registered(signing(), Stored(None), signed(by=""))
+    assert found.waiting == {PLAIN: "1.0.0 has no verified signature yet"}
+    assert list(found.missing) == [("plain", "1.0.0")]
+
+
+def test_a_signature_of_another_artifact_is_a_contradiction() -> None:
+    found = registered(signing(digest="e"), Stored(None), signed(digest="d"))
+    assert list(found.contradicted) == [("plain", "1.0.0")]
+    assert not found.missing
+    assert not found.spec.models
+
+
+def test_a_new_policy_stops_nothing_that_runs() -> None:
+    model = signing().models[PLAIN]
+    stable = ReleasedVersion(model.version, model.artifact.digest, "2026-01-01T00:00:00Z")
+    record = Release(PLAIN, stable, Rendered("sha256:0"), models={model.version: dump_model(model)})
+    stored = Stored("head", {PLAIN: record})
+    assert list(registered(signing(), stored, {}).spec.models) == [PLAIN]
+    changed = registered(signing(digest="e"), stored, {})
+    assert changed.spec.models[PLAIN].artifact.digest == model.artifact.digest
+    assert changed.withheld == {("plain", "1.0.0")}
+
+
+def test_environments_that_the_policy_leaves_out() -> None:
+    text = "signatures: {sigstore: {identity: ada@acme.example, issuer: https://id.example}, environments: [dev]}\n"
+    found = registered(signing(text), Stored(None), {})
+    assert list(found.work(VersionKey("plain", "1.0.0"))) == ["signature: by ada@acme.example"]
+    policy = found.spec.pipeline.signatures
+    assert policy
+    assert (policy.cover("dev"), policy.cover("production")) == (True, False)

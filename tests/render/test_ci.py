@@ -139,6 +139,40 @@ def test_workflows_are_the_expected_ones(case: str, system: System) -> None:
     assert "\0" not in text
 
 
+def test_pip_installs_what_builds_gates_and_signatures_need() -> None:
+    spec = build_spec(
+        {
+            "apiVersion": "gitops/v1",
+            "name": "acme",
+            "repository": {"url": "git@github.com:acme/gitops.git"},
+            "promotion": ["dev"],
+            "models": {
+                "chat": {
+                    "version": "1.0.0",
+                    "artifact": {"uri": "gs://acme/chat/1.0.0", "digest": DIGEST, "format": "safetensors"},
+                    "validate": {"golden": "validation/chat.yaml"},
+                    "serve": {"runtime": "custom", "image": "registry.acme.example/chat:1"},
+                    "rollout": "quick",
+                }
+            },
+            "rollouts": {"quick": {"strategy": "rolling"}},
+            "signatures": {"keys": ["keys/release.pub"]},
+        },
+        {"dev": {"apiVersion": "gitops/v1", "clusters": {"dev": {"provider": "existing", "context": "dev"}}}},
+    )
+    models = [CiModel("chat", builds=True, validates=True)]
+    texts = {one: render_ci(one, spec, Ci(), project_templates().sources, models, "1.2.3") for one in SYSTEMS}
+    for files in texts.values():
+        (text,) = files.values()
+        assert b"python -m pip install 'gitops-models[gs,sign,validation]==1.2.3'" in text
+    document = yaml.safe_load(texts["github"][PATHS["github"]])
+    (register,) = [step for step in document["jobs"]["register"]["steps"] if "--register" in step.get("run", "")]
+    assert register["env"] == {
+        "GITOPS_SIGNING_KEY": "${{ secrets.GITOPS_SIGNING_KEY }}",
+        "GITOPS_SIGNING_PASSWORD": "${{ secrets.GITOPS_SIGNING_PASSWORD }}",
+    }
+
+
 # --- GitHub --------------------------------------------------------------------------------------------------
 
 

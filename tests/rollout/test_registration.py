@@ -17,6 +17,7 @@ from gitops.rollout.registration import (
     parse_registration,
     registration_message,
     registration_path,
+    told,
 )
 from gitops.rollout.release import SpecSource
 
@@ -32,12 +33,13 @@ BUILT = Registration(
     gates=("golden: pass (3 of 3)",),
     report=f"sha256:{'c' * 64}",
     provenance=("training data 2026-10, seed 7",),
+    signers=("SHA256:release",),
 )
 
 
 def test_what_is_written_is_read_back() -> None:
     assert parse_registration(dump_registration(BUILT), "x") == BUILT
-    bare = replace(BUILT, source="", stages=(), gates=(), report="", provenance=())
+    bare = replace(BUILT, source="", stages=(), gates=(), report="", provenance=(), signers=())
     assert parse_registration(dump_registration(bare), "x") == bare
     assert b"build" not in dump_registration(bare)
 
@@ -68,12 +70,13 @@ def test_an_edited_number_is_refused() -> None:
 
 def test_the_commit_says_what_was_built_and_validated() -> None:
     subject, body, trailers = registration_message(BUILT, SpecSource("d" * 40)).rstrip("\n").split("\n\n")
-    assert subject == "artifact(iris): 1.2.0 is built and validated"
+    assert subject == "artifact(iris): 1.2.0 is built, validated and signed"
     assert body.splitlines() == [
         "convert: greatest-difference 2e-06",
         "package",
         "golden: pass (3 of 3)",
         "training data 2026-10, seed 7",
+        "signed by SHA256:release",
     ]
     assert trailers.splitlines() == [
         "Model: iris",
@@ -84,5 +87,18 @@ def test_the_commit_says_what_was_built_and_validated() -> None:
         f"Report: {BUILT.report}",
         f"Spec-Commit: {'d' * 40}",
     ]
-    validated = registration_message(replace(BUILT, stages=(), source="", provenance=()), SpecSource())
+    validated = registration_message(replace(BUILT, stages=(), source="", provenance=(), signers=()), SpecSource())
     assert validated.startswith("artifact(iris): 1.2.0 is validated\n\ngolden: pass (3 of 3)\n\nModel: iris\n")
+    signed = registration_message(BUILT, SpecSource(), before=replace(BUILT, signers=()))
+    assert signed.startswith("artifact(iris): 1.2.0 is signed\n\nsigned by SHA256:release\n\nModel: iris\n")
+
+
+def test_what_a_release_says_of_it() -> None:
+    assert told(BUILT) == (
+        "convert: greatest-difference 2e-06",
+        "package",
+        "golden: pass (3 of 3)",
+        f"validation report: artifacts/iris/1.2.0.report.json {BUILT.report}",
+        "training data 2026-10, seed 7",
+        "signed by SHA256:release",
+    )

@@ -129,7 +129,8 @@ def apply(project: Path, flags: Flags, saved: Path | None, yes: bool, wait: bool
         _register(project, flags, yes)
     with open_session(_options(project, flags)) as session:
         if saved is None:
-            wanted = planning.plan(session)
+            # What could be registered is so by now.
+            wanted = replace(planning.plan(session), registrations=())
         else:
             wanted = _load(saved)
             applying.check_fresh(session, wanted)
@@ -142,34 +143,51 @@ def apply(project: Path, flags: Flags, saved: Path | None, yes: bool, wait: bool
             code = _report(applying.apply(session, wanted, saved=saved is not None), wait)
             if code != OK:
                 return code
-        return rollout.ended(walking.walk(session, rollout.watcher())) if wait else OK
+        code = rollout.ended(walking.walk(session, rollout.watcher())) if wait else OK
+        return code or (PENDING if session.registered.withheld else OK)
 
 
-def register(project: Path, embedded: bool) -> int:
-    """Build and validate what the spec newly names, and record it; nothing is released."""
-    if not _register(project, Flags(embedded=embedded), yes=True):
-        write("Every version of the spec is registered, or needs no registration.")
-    return OK
+def register(project: Path, embedded: bool, model: str = "", endpoint: str = "") -> int:
+    """Build, validate and verify what the spec newly names, and record it; nothing is released.
+
+    With `model` only that one, whose gates ask `endpoint` where one is named. PENDING where a version is released
+    nowhere because nobody who is trusted has signed it.
+    """
+    if endpoint and not model:
+        raise GitopsError("an endpoint serves one model", where="--endpoint", hint="name it: gitops build MODEL")
+    if not _register(project, Flags(embedded=embedded), yes=True, model=model, endpoint=endpoint):
+        write(f"Every version {'of ' + model if model else 'of the spec'} is registered, or needs no registration.")
+        return OK
+    from gitops.engine.session import open_session
+
+    with open_session(_options(project, Flags(embedded=embedded))) as session:
+        return PENDING if session.registered.withheld else OK
 
 
-def _register(project: Path, flags: Flags, yes: bool) -> bool:
-    """Build and validate what has to be before the plan: what it releases is known only then. Whether there was any."""
+def _register(project: Path, flags: Flags, yes: bool, model: str = "", endpoint: str = "") -> bool:
+    """Build, validate and verify before the plan: what it releases is known only then. Whether there was any."""
     from gitops.engine import registering
     from gitops.engine.session import open_session
-    from gitops.plan.registered import work_of
+    from gitops.plan.registered import VersionKey, has_to_register
+    from gitops.spec.problems import suggestion
 
     with open_session(_options(project, flags)) as session:
-        missing = session.registered.missing
+        if model and model not in session.spec.pipeline.models:
+            hint = suggestion(model, session.spec.pipeline.models, "model")
+            raise GitopsError("there is no such model in the spec", where=model, hint=hint)
+        missing = {key: one for key, one in session.registered.missing.items() if model in ("", key.model)}
         if not missing:
             return False
         write("Before any release:")
-        for key, model in missing.items():
-            write(f"  {key.model} {key.version}: {'; '.join(work_of(model))}")
-        if not yes:
+        for key in missing:
+            write(f"  {key.model} {key.version}: {'; '.join(session.registered.work(key))}")
+        known = session.registered.known
+        if not yes and any(has_to_register(one) for key, one in missing.items() if key not in known):
             _confirm("Do you want to build and validate this?")
-        for one in registering.register(session):
-            write(f"Registered {one.model} {one.version}: {one.digest}")
-            for line in one.gates:
+        for one in registering.register(session, model, endpoint):
+            new = VersionKey(one.model, one.version) not in known
+            write(f"{'Registered' if new else 'Verified'} {one.model} {one.version}: {one.digest}")
+            for line in one.gates if new else ():
                 write(f"  {line}")
         return True
 

@@ -30,6 +30,9 @@ def build(
         bool,
         typer.Option("--register", help="Also validate, publish, and record in Git, what the spec newly names."),
     ] = False,
+    endpoint: Annotated[
+        str, typer.Option("--endpoint", help="With --register: URL where MODEL is served already, for its gates.")
+    ] = "",
     embedded: Embedded = False,
     cache: Annotated[Path | None, typer.Option("--cache", help="Where finished stages are kept.")] = None,
     format_: FormatOption = Format.TEXT,
@@ -38,7 +41,7 @@ def build(
     if register:
         from gitops.cli import commands
 
-        _end(guarded(lambda: commands.register(project, embedded)))
+        _end(guarded(lambda: commands.register(project, embedded, model, endpoint)))
     from gitops.cli import build as recipe
 
     _end(
@@ -51,6 +54,7 @@ def check(
     unit: Unit,
     project: Project = HERE,
     endpoint: Annotated[str, typer.Option("--endpoint", help="URL where the version is served.")] = "",
+    job: Annotated[bool, typer.Option("--job", help="Print the Kubernetes Job that asks them in the cluster.")] = False,
     only: Annotated[list[str] | None, typer.Option("--only", help="Ask this gate alone; may be repeated.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Directory for the report.")] = None,
     baseline: Annotated[Path | None, typer.Option("--baseline", help="Figures to compare with.")] = None,
@@ -70,6 +74,7 @@ def check(
                 project,
                 unit,
                 endpoint,
+                job=job,
                 only=only or (),
                 output=output,
                 baseline=baseline,
@@ -82,7 +87,7 @@ def check(
     )
 
 
-models = typer.Typer(no_args_is_help=True, help="Artifacts of models: list, show, add, verify.")
+models = typer.Typer(no_args_is_help=True, help="Artifacts of models: list, show, add, sign, verify.")
 app.add_typer(models, name="models")
 
 
@@ -125,14 +130,27 @@ def models_verify(
     model: Annotated[str, typer.Argument(help="The model; all by default.", metavar="[MODEL]")] = "",
     project: Project = HERE,
     key: Annotated[list[Path] | None, typer.Option("--key", help="Public key to trust; may be repeated.")] = None,
-    identity: Annotated[str, typer.Option("--identity", help="Who signed with sigstore.")] = "",
-    issuer: Annotated[str, typer.Option("--issuer", help="Who vouches for that identity.")] = "",
+    identity: Annotated[str, typer.Option("--certificate-identity", help="Who signed with sigstore.")] = "",
+    issuer: Annotated[str, typer.Option("--certificate-oidc-issuer", help="Who vouches for that identity.")] = "",
     format_: FormatOption = Format.TEXT,
 ) -> None:
     """Read artifacts from their places and compare digests, provenance and signatures."""
     from gitops.cli import models as recipe
 
     _end(guarded(lambda: recipe.verify(project, model, key or (), identity, issuer, format_.value)))
+
+
+@models.command("sign")
+def models_sign(
+    model: ModelName,
+    project: Project = HERE,
+    key: Annotated[Path | None, typer.Option("--key", help="Private key; GITOPS_SIGNING_KEY by default.")] = None,
+    embedded: Embedded = False,
+) -> None:
+    """Sign the digest of a model's version, beside its artifact."""
+    from gitops.cli import signing as recipe
+
+    _end(guarded(lambda: recipe.sign(project, model, key, embedded)))
 
 
 class CiSystem(StrEnum):

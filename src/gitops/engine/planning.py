@@ -13,11 +13,12 @@ from gitops.errors import GitopsError
 from gitops.plan.desired import Changes, changes, render_stale, without_clusters
 from gitops.plan.model import Base, LeftAlone, Plan, Refusal
 from gitops.plan.refusals import departures, refusals
-from gitops.plan.registered import work_of
+from gitops.plan.registered import VersionKey
 from gitops.plan.stored import Stored
 from gitops.render.check import check_manifests
 from gitops.rollout.history import spec_commit
 from gitops.rollout.message import Released, commit_message
+from gitops.rollout.registration import Registration, told
 from gitops.rollout.release import SpecSource, time_of
 from gitops.world.gather import read_existing
 from gitops.world.git.checkout import contains, is_shallow, spec_source
@@ -49,6 +50,7 @@ def plan(session: Session, only: frozenset[str] | None = None) -> Plan:
         source=source,
         foreign_commits=foreign,
         new_id=new_rollout_id,
+        known=session.registered.known,
     )
     if only is not None:
         found = _restrict(found, only)
@@ -66,8 +68,8 @@ def plan(session: Session, only: frozenset[str] | None = None) -> Plan:
 
 
 def _to_register(session: Session) -> Iterator[LeftAlone]:
-    for key, model in session.registered.missing.items():
-        yield LeftAlone(f"{key.model} {key.version}", "; ".join(work_of(model)))
+    for key in session.registered.missing:
+        yield LeftAlone(f"{key.model} {key.version}", "; ".join(session.registered.work(key)))
 
 
 def _contradicted(session: Session) -> Iterator[Refusal]:
@@ -152,7 +154,13 @@ def _message(session: Session, plan: Plan, clusters: Sequence[str]) -> str:
     ]
     removed = [change.unit for change in at_once if change.action == "delete"]
     source, now = SpecSource(base.spec_commit, base.spec_modified), time_of(int(session.world.clock.now()))
-    return commit_message(released, removed, clusters, new_rollout_id(), source, time=now)
+    found = {VersionKey(one.unit.model, one.version) for one in released if one.decision == "release"}
+    notes = [line for key, one in session.registered.known.items() if key in found for line in _notes(one)]
+    return commit_message(released, removed, clusters, new_rollout_id(), source, notes, now)
+
+
+def _notes(one: Registration) -> Iterator[str]:
+    yield from (f"{one.model} {one.version}: {line}" for line in told(one))
 
 
 def new_rollout_id() -> str:

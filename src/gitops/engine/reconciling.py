@@ -212,6 +212,7 @@ def _commit(
         now=time_of(view.now),
         source=source,
         new_id=new_rollout_id,
+        known=session.registered.known,
     )
     repository.commit_all(view.stored.head, [(dict(one.files), one.message) for one in found.steps])
     return found.steps, left

@@ -1,15 +1,15 @@
-"""Build and validate versions before anything runs them, and register what came of it: one commit for each.
+"""Build, validate and verify versions before anything runs them, and register what came of it: one commit for each.
 
 Nothing is registered of a version that a gate refused: the next attempt asks its gates again, and what was built is
-in the cache.
+in the cache. A version that nobody who is trusted has signed is no error: it waits, and the others go on.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +21,7 @@ from gitops import __version__
 from gitops.engine.identity import job, person
 from gitops.engine.session import Session
 from gitops.errors import GitopsError, Moved
-from gitops.plan.registered import VersionKey
+from gitops.plan.registered import VersionKey, has_to_register
 from gitops.rollout.registration import (
     BuiltStage,
     Registration,
@@ -30,7 +30,7 @@ from gitops.rollout.registration import (
     registration_path,
     report_path,
 )
-from gitops.rollout.release import SpecSource, time_of
+from gitops.rollout.release import time_of
 from gitops.spec.pipeline import Model
 from gitops.world.git.checkout import spec_source
 
@@ -56,49 +56,83 @@ class _Made:
     built: BuildResult | None = None
 
 
-def register(session: Session) -> tuple[Registration, ...]:
-    """Build and validate what the spec names and nobody has registered, in the order of the spec.
+def register(session: Session, model: str = "", endpoint: str = "") -> tuple[Registration, ...]:
+    """Build, validate and verify what the spec names and nobody has registered, in the order of the spec.
 
-    Raises GateRefused at the first version that a gate says no to, GitopsError for what cannot be built or asked;
-    what was registered before stays.
+    With `model`, only its versions; `endpoint` is a URL where that one is served already, for its gates. Raises
+    GateRefused at the first version that a gate says no to, GitopsError for what cannot be built or asked; what was
+    registered before stays.
     """
-    return tuple(_register(session, key, model) for key, model in session.registered.missing.items())
+    missing = session.registered.missing.items()
+    found = (_register(session, key, one, endpoint) for key, one in missing if model in ("", key.model))
+    return tuple(one for one in found if one is not None)
 
 
-def _register(session: Session, key: VersionKey, model: Model) -> Registration:
-    say, source = session.options.progress, spec_source(session.options.project, session.project.paths())
-    made = _made(session, key, model)
-    report = _validated(session, key, model, made)
+def _register(session: Session, key: VersionKey, model: Model, endpoint: str) -> Registration | None:
+    """What is registered now, or None where only a signature is missing, and stays so."""
+    before, report = session.registered.known.get(key), _Report()
+    if before is None and has_to_register(model):
+        one, report = _prepared(session, key, model, endpoint)
+    else:
+        one = before or _registration(session, key, model, model.artifact.digest)
+    if key in session.registered.unsigned:
+        one = replace(one, signers=_signers(session, key, one))
+        one = replace(one, provenance=one.provenance or _told(session, one)) if one.signers else one
+    if not one.signers and (before or not has_to_register(model)):
+        return None
+    commit = _commit(session, one, report.data, before)
+    done = "verified, signed by" if before else "registered as"
+    what = ", ".join(one.signers) if before else f"{one.digest[:19]}…"
+    session.options.progress(f"{key.model} {key.version}: {done} {what} in {commit[:10]}")
+    return one
+
+
+def _prepared(session: Session, key: VersionKey, model: Model, endpoint: str) -> tuple[Registration, _Report]:
+    made = _made(session, key, model, fetches=not endpoint)
+    report = _validated(session, key, model, made, endpoint)
     provenance = _published(session, key, model, made)
-    registration = Registration(
-        model=key.model,
-        version=key.version,
-        uri=model.artifact.uri,
-        digest=made.digest,
-        format=model.artifact.format,
-        registered=time_of(int(session.world.clock.now())),
+    one = replace(
+        _registration(session, key, model, made.digest),
         source=model.build.source.digest if model.build else "",
         stages=_stages(made),
         gates=report.lines,
         report=report.digest,
         provenance=provenance,
     )
-    commit = _commit(session, registration, report.data, source)
-    say(f"{key.model} {key.version}: registered as {made.digest[:19]}… in {commit[:10]}")
-    return registration
+    return one, report
+
+
+def _registration(session: Session, key: VersionKey, model: Model, digest: str) -> Registration:
+    artifact, at = model.artifact, time_of(int(session.world.clock.now()))
+    return Registration(key.model, key.version, artifact.uri, digest, artifact.format, at)
+
+
+def _signers(session: Session, key: VersionKey, one: Registration) -> tuple[str, ...]:
+    """Who has signed the artifact, of those that the policy trusts; empty, with a word to the user, when nobody has."""
+    from gitops.stages.signature import NotVerified
+    from gitops.stages.verification import policy_trust, verified_signers
+
+    policy = session.spec.pipeline.signatures
+    assert policy is not None
+    trust = policy_trust(policy, session.options.project)
+    try:
+        return verified_signers(one.uri, one.digest, trust, session.options.project)
+    except NotVerified as error:
+        session.options.progress(f"{key.model} {key.version} waits: {error}")
+        return ()
 
 
 # --- Building ------------------------------------------------------------------------------------------------
 
 
-def _made(session: Session, key: VersionKey, model: Model) -> _Made:
+def _made(session: Session, key: VersionKey, model: Model, *, fetches: bool) -> _Made:
     project, say = session.options.project, session.options.progress
     if model.build:
         from gitops.stages.build.runner import run_build
 
         result = run_build(model.build, project, model=key.model, version=key.version, say=say)
         return _Made(result.digest, result.path, result)
-    if model.validation and model.validation.server:
+    if fetches and model.validation and model.validation.server:
         from gitops.stages.artifacts import fetch
 
         path = project / _CACHE / "artifacts" / model.artifact.digest.removeprefix("sha256:")
@@ -130,27 +164,32 @@ class _Report:
     data: bytes = b""
 
 
-def _validated(session: Session, key: VersionKey, model: Model, made: _Made) -> _Report:
+def _validated(session: Session, key: VersionKey, model: Model, made: _Made, endpoint: str) -> _Report:
     if model.validation is None:
         return _Report()
-    from gitops.stages.gates import Wanted, run_gates
+    from gitops.stages.gates import NoEndpoint, Wanted, run_gates
     from gitops.stages.report import report_document
     from gitops.stages.results import summary
 
     server = model.validation.server
-    with _endpoint(session, key, model, made) as url:
+    with nullcontext(endpoint) if endpoint else _served(session, key, model, made) as url:
         wait = float(server.ready_timeout) if server else 0.0
         wanted = Wanted(url, wait=wait)
-        outcome = run_gates(session.options.project, key.model, model, wanted, session.options.progress)
+        try:
+            outcome = run_gates(session.options.project, key.model, model, wanted, session.options.progress)
+        except NoEndpoint as error:
+            hint = f"add `validate.server`, or serve it: gitops build {key.model} --register --endpoint URL"
+            raise GitopsError(error.what, where=f"{key.model} {key.version}", hint=hint) from None
     _check(key, outcome)
     subject = {"model": key.model, "version": key.version, "artifact": made.digest}
+    subject |= {"endpoint": endpoint} if endpoint else {}
     document = report_document(outcome.results, subject, outcome.measured)
     data = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     return _Report(tuple(summary(outcome.results)), f"sha256:{sha256(data).hexdigest()}", data)
 
 
 @contextmanager
-def _endpoint(session: Session, key: VersionKey, model: Model, made: _Made) -> Iterator[str]:
+def _served(session: Session, key: VersionKey, model: Model, made: _Made) -> Iterator[str]:
     """Where the artifact is served while its gates ask it; empty where nothing serves it."""
     server = model.validation.server if model.validation else None
     if server is None or made.path is None:
@@ -188,9 +227,12 @@ def _named(outcome: Outcome) -> str:
 
 
 def _published(session: Session, key: VersionKey, model: Model, made: _Made) -> tuple[str, ...]:
-    """Bring what was built to its place, with a statement of where it comes from; that statement in lines."""
+    """Bring what was built to its place, with a statement of where it comes from; that statement in lines.
+
+    Of what came ready-made and was fetched, the statement that lies beside it.
+    """
     if not (model.build and made.built):
-        return ()
+        return _told(session, _registration(session, key, model, made.digest)) if made.path else ()
     from gitops.stages.artifacts import write_beside
     from gitops.stages.build.transfer import publish
     from gitops.stages.digest import digest_path
@@ -218,8 +260,16 @@ def _published(session: Session, key: VersionKey, model: Model, made: _Made) -> 
             tools={"gitops": __version__},
         ),
     )
-    write_beside(uri, STATEMENT, written(told), project=project)
+    from gitops.stages.signature import signing_key
+
+    write_beside(uri, STATEMENT, written(told, *signing_key()), project=project)
     return tuple(summary(told))
+
+
+def _told(session: Session, one: Registration) -> tuple[str, ...]:
+    from gitops.stages.verification import told
+
+    return told(one.uri, one.digest, session.options.project)
 
 
 def _parameters(model: Model) -> Iterator[dict[str, object]]:
@@ -228,20 +278,22 @@ def _parameters(model: Model) -> Iterator[dict[str, object]]:
         yield stage.model_dump(mode="json", exclude_none=True, exclude_defaults=True) | {"stage": stage.stage}
 
 
-def _commit(session: Session, one: Registration, report: bytes, source: SpecSource) -> str:
-    """The commit that holds the registration, also when somebody else has made the same one meanwhile."""
+def _commit(session: Session, one: Registration, report: bytes, before: Registration | None) -> str:
+    """The commit that holds the registration, in the place of the one that was there before."""
     path = registration_path(one.model, one.version)
+    message = registration_message(one, spec_source(session.options.project, session.project.paths()), before)
     changes: dict[str, bytes | None] = {path: dump_registration(one)}
     if report:
         changes[report_path(one.model, one.version)] = report
     repository = session.world.repository(create=True)
     for attempt in range(PUSH_ATTEMPTS):
         head = repository.head()
-        if head and path in repository.entries(head, path.rpartition("/")[0]):
+        entry = repository.entries(head, path.rpartition("/")[0]).get(path) if head else None
+        if entry and (before is None or repository.read([entry.id])[0] != dump_registration(before)):
             hint = "run the same command again: it goes on with what is registered"
             raise GitopsError("somebody else has registered this version meanwhile", where=path, hint=hint)
         try:
-            return repository.commit(head, changes, registration_message(one, source))
+            return repository.commit(head, changes, message)
         except Moved:
             session.world.clock.sleep(random.uniform(0, 0.05 * (attempt + 1)))  # noqa: S311  # guards nothing
     raise GitopsError(f"the repository moved {PUSH_ATTEMPTS} times while pushing", hint="others are busy; try again")

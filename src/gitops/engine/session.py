@@ -97,8 +97,8 @@ def open_session(options: Options) -> Session:
 
 
 def _registered(spec: Spec, world: World) -> Registered:
-    asked = asked_for(spec)
-    if not asked:
+    if not spec.pipeline.signatures and not asked_for(spec, Stored(None)):
         return registered(spec, Stored(None), {})
     stored = world.stored()
+    asked = asked_for(spec, stored)
     return registered(spec, stored, read_registrations(world.repository(), stored.head, asked))

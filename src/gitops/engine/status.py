@@ -16,7 +16,8 @@ def status(session: Session) -> list[BoardRow]:
     """Every model in every environment, from Git and, unless offline, from one look at the clusters."""
     stored, now = session.world.stored(), int(session.world.clock.now())
     seen = None if session.options.offline or not stored.releases else _seen(session, stored)
-    return board_rows(session.spec, stored, now, seen, uncounted(session, stored))
+    waiting = session.registered.waiting
+    return board_rows(session.spec, stored, now, seen, uncounted(session, stored), waiting)
 
 
 def _seen(session: Session, stored: Stored) -> Seen:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Self
 
 from gitops.plan.model import PlannedStep
 from gitops.plan.observed import Entry
+from gitops.plan.registered import Registrations, VersionKey
 from gitops.plan.rollouts import Course, Step
 from gitops.render.renderer import Renderer, is_rendered, unit_directory
 from gitops.render.tree import blob_id, tree_id_of
 from gitops.rollout.events import Event
+from gitops.rollout.registration import told
 from gitops.rollout.release import Release, ReleasedVersion, Rendered, SpecSource, dump_release, record_path, time_of
 from gitops.rollout.state import ModelVersion, RolloutState
 from gitops.rollout.step_message import step_message
@@ -66,6 +68,8 @@ class Chain:
     partial: bool = False
     """Leave what stable runs from as it is: the unit is not what would be rendered now, and that is not this
     rollout's business."""
+    known: Registrations = field(default_factory=lambda: MappingProxyType({}))
+    """What is said of a version when it starts."""
 
     def steps(self, new_id: Callable[[], str]) -> Iterator[PlannedStep]:
         """The commits in their order. `new_id` names a rollout that starts."""
@@ -84,10 +88,15 @@ class Chain:
                 del after[path]
             release = self._record(release, step, event, rollout_id, self._rendered(step, after))
             changed[record_path(release.unit)] = dump_release(release)
-            message = step_message(release.unit, event, step.decision.evidence, rollout_id, self.source)
+            notes = self._told(event) if event.kind == "start" else ()
+            message = step_message(release.unit, event, step.decision.evidence, rollout_id, self.source, notes)
             back = event.kind == "roll-back"
             yield PlannedStep(str(release.unit), message, MappingProxyType(changed), back)
             before = after
+
+    def _told(self, event: Event) -> tuple[str, ...]:
+        one = self.known.get(VersionKey(self.course.standing.unit.model, event.version.version))
+        return told(one) if one else ()
 
     def _files(self, step: Step, before: Mapping[str, str]) -> dict[str, bytes]:
         files = self.renderer.unit(self.course.standing.unit, step.lives, step.waves)

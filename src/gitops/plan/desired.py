@@ -10,6 +10,7 @@ from types import MappingProxyType
 from gitops.plan.chain import Chain, Present, released, updated
 from gitops.plan.model import FileChange, LeftAlone, PlannedStep, Refusal, ReleaseChange
 from gitops.plan.observed import Entry
+from gitops.plan.registered import Registrations
 from gitops.plan.rollouts import Course, courses, first_entry
 from gitops.plan.stored import (
     CLUSTERS,
@@ -161,10 +162,11 @@ def changes(
     source: SpecSource,
     foreign_commits: Collection[str] = (),
     new_id: Callable[[], str] = str,
+    known: Registrations = MappingProxyType({}),
 ) -> Changes:
     """Compare. `existing` and `contents` are what the repository holds there; `now` is an RFC 3339 time.
 
-    `new_id` gives each rollout that starts a name of its own.
+    `new_id` gives each rollout that starts a name of its own, and `known` is what its commit says of the version.
 
     `foreign_commits` are spec commits that this checkout does not contain: units last changed from one of them
     are left alone, so that an older checkout never takes back a newer edit.
@@ -187,7 +189,8 @@ def changes(
             continue
         if there and there.steps:
             present = Present.of(unit, spec, wanted.desired, stepping_files[str(unit)], contents)
-            made = tuple(Chain(spec, renderer, there, present, source, unit in wanted.partial).steps(new_id))
+            chain = Chain(spec, renderer, there, present, source, unit in wanted.partial, known)
+            made = tuple(chain.steps(new_id))
             steps += made
             record = made[-1].files[record_path(unit)] or b""
         else:

@@ -1,4 +1,4 @@
-"""Which versions may be released: what has to be built or validated first, stays what it is until that is done."""
+"""Which versions may be released: what has to be built, validated or signed first, stays what it is until it is."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 from gitops.plan.stored import Stored
 from gitops.rollout.registration import Registration
+from gitops.rollout.release import Release
 from gitops.spec.frozen import load_model
 from gitops.spec.pipeline import Model, Validation
 from gitops.spec.resolved import Spec
+from gitops.spec.signatures import Signatures
 from gitops.values import UnitKey
 
 
@@ -37,9 +39,23 @@ class Registered:
     waiting: Mapping[UnitKey, str] = field(default_factory=_nothing)
     """Units that stay with what they run, or away, and why."""
     missing: Mapping[VersionKey, Model] = field(default_factory=_nothing)
-    """Versions to build and validate, in the order of the spec."""
+    """Versions to build, validate or verify, in the order of the spec."""
+    known: Registrations = field(default_factory=_nothing)
+    """What is registered of the versions that have to be."""
+    unsigned: frozenset[VersionKey] = frozenset()
+    """Versions of which a signature has to be verified."""
+    withheld: frozenset[VersionKey] = frozenset()
+    """Those of them that are released nowhere until then."""
     contradicted: Mapping[VersionKey, str] = field(default_factory=_nothing)
     """Versions whose source or artifact is not the one that was registered, in words."""
+
+    def work(self, key: VersionKey) -> Iterator[str]:
+        """What registering a missing version takes: `build: convert, package`, `gates: loads, golden`, …"""
+        if key not in self.known:
+            yield from work_of(self.missing[key])
+        if key in self.unsigned:
+            assert self.spec.pipeline.signatures
+            yield f"signature: {_trusted(self.spec.pipeline.signatures)}"
 
 
 def has_to_register(model: Model) -> bool:
@@ -47,37 +63,51 @@ def has_to_register(model: Model) -> bool:
     return model.build is not None or model.validation is not None
 
 
-def asked_for(spec: Spec) -> dict[VersionKey, Model]:
+def asked_for(spec: Spec, stored: Stored) -> dict[VersionKey, Model]:
     """The versions of the spec that have to be registered; the first environment's model of each."""
     found: dict[VersionKey, Model] = {}
     for unit, model in spec.models.items():
-        if has_to_register(model):
+        if has_to_register(model) or _needs_signature(spec, unit, model, stored):
             found.setdefault(VersionKey(unit.model, model.version), model)
     return found
 
 
 def registered(spec: Spec, stored: Stored, known: Registrations) -> Registered:
-    """Fill in what builds made; where a version is not registered, the unit stays with what it runs, or away."""
-    asked = asked_for(spec)
+    """Fill in what builds made; where a version may not be released yet, the unit stays with what it runs, or away."""
+    asked = asked_for(spec, stored)
     if not asked:
         return Registered(spec)
     contradicted = dict(_contradictions(asked, known))
     models: dict[UnitKey, Model] = {}
     waiting: dict[UnitKey, str] = {}
+    unsigned: set[VersionKey] = set()
     for unit, model in spec.models.items():
         key = VersionKey(unit.model, model.version)
-        if not has_to_register(model):
-            models[unit] = model
-        elif key in known and key not in contradicted:
-            models[unit] = with_artifact(model, known[key])
+        one = known.get(key)
+        made = with_artifact(model, one) if one and has_to_register(model) and key not in contradicted else model
+        signs = not (one and one.signers) and _needs_signature(spec, unit, made, stored)
+        if signs:
+            unsigned.add(key)
+        if key in contradicted:
+            waiting[unit] = contradicted[key]
+        elif one is None and has_to_register(model):
+            waiting[unit] = f"{model.version} is not {_wanted(model)} yet"
+        elif signs:
+            waiting[unit] = f"{model.version} has no verified signature yet"
         else:
-            waiting[unit] = contradicted.get(key) or f"{model.version} is not {_wanted(model)} yet"
-            if kept := _kept(unit, stored):
-                models[unit] = kept
+            models[unit] = made
+            continue
+        if kept := _kept(unit, stored):
+            models[unit] = kept
+    free = {VersionKey(unit.model, model.version) for unit, model in spec.models.items() if unit not in waiting}
+    missing = {key: model for key, model in asked.items() if key not in known or key in unsigned - contradicted.keys()}
     return Registered(
         spec=replace(spec, models=MappingProxyType(models)),
         waiting=MappingProxyType(waiting),
-        missing=MappingProxyType({key: model for key, model in asked.items() if key not in known}),
+        missing=MappingProxyType(missing),
+        known=known,
+        unsigned=frozenset(unsigned & missing.keys()),
+        withheld=frozenset(unsigned - free),
         contradicted=MappingProxyType(contradicted),
     )
 
@@ -91,7 +121,7 @@ def with_artifact(model: Model, one: Registration) -> Model:
 
 
 def work_of(model: Model) -> Iterator[str]:
-    """What registering a version takes: `build: convert, quantize, package` and `gates: loads, golden`."""
+    """What a model's spec asks of a version: `build: convert, quantize, package` and `gates: loads, golden`."""
     if model.build:
         yield f"build: {', '.join(stage.stage for stage in model.build.stages)}"
     if model.validation:
@@ -125,6 +155,22 @@ def _contradictions(asked: Mapping[VersionKey, Model], known: Registrations) -> 
             yield key, said
 
 
+def _needs_signature(spec: Spec, unit: UnitKey, model: Model, stored: Stored) -> bool:
+    """Whether the policy asks for one. What runs already stays, so that a new policy stops nothing."""
+    policy = spec.pipeline.signatures
+    if policy is None or not policy.cover(unit.environment):
+        return False
+    release = stored.releases.get(unit)
+    return release is None or not _runs(release, model)
+
+
+def _runs(release: Release, model: Model) -> bool:
+    there = [(release.stable.version, release.stable.digest)]
+    if release.candidate:
+        there.append((release.candidate.version.version, release.candidate.version.digest))
+    return (model.version, model.artifact.digest) in there
+
+
 def _kept(unit: UnitKey, stored: Stored) -> Model | None:
     """What the unit is on its way to, or runs; None when it was never released."""
     release = stored.releases.get(unit)
@@ -138,3 +184,8 @@ def _wanted(model: Model) -> str:
     return " and ".join(
         word for word, there in (("built", model.build), ("validated", model.validation)) if there is not None
     )
+
+
+def _trusted(policy: Signatures) -> str:
+    keys = f"by {' or '.join(policy.keys)}" if policy.keys else ""
+    return " and ".join(filter(None, (keys, f"by {policy.sigstore.identity}" if policy.sigstore else "")))

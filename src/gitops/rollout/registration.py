@@ -49,6 +49,8 @@ class Registration:
     """Digest of the full report, which lies beside this file; empty without gates."""
     provenance: tuple[str, ...] = ()
     """Where the version comes from, a line each."""
+    signers: tuple[str, ...] = ()
+    """Who has signed the artifact, of those that were trusted when it was verified."""
 
 
 def registration_path(model: str, version: str) -> str:
@@ -79,6 +81,8 @@ def dump_registration(one: Registration) -> bytes:
         data["validation"] = {"gates": list(one.gates), "report": one.report}
     if one.provenance:
         data["provenance"] = list(one.provenance)
+    if one.signers:
+        data["signers"] = list(one.signers)
     return orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
@@ -104,6 +108,7 @@ def parse_registration(data: bytes, path: str) -> Registration:
             gates=tuple(map(_text, validation.get("gates", ()))),
             report=_text(validation.get("report", "")),
             provenance=tuple(map(_text, raw.get("provenance", ()))),
+            signers=tuple(map(_text, raw.get("signers", ()))),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise GitopsError(
@@ -113,16 +118,30 @@ def parse_registration(data: bytes, path: str) -> Registration:
         ) from error
 
 
-def registration_message(one: Registration, source: SpecSource) -> str:
-    """The message of the commit that registers a version: what was built, what the gates said, where it is from."""
-    body = [*_build_lines(one), *one.gates, *one.provenance]
-    said = "built and validated" if one.stages and one.report else "built" if one.stages else "validated"
+def told(one: Registration) -> tuple[str, ...]:
+    """What the commit that releases a version says of its registration, a line each; the rest is in its files."""
+    report = (f"validation report: {report_path(one.model, one.version)} {one.report}",) if one.report else ()
+    return (*_build_lines(one), *one.gates, *report, *one.provenance, *_signed(one))
+
+
+def registration_message(one: Registration, source: SpecSource, before: Registration | None = None) -> str:
+    """The message of the commit that registers a version: what was built, what the gates said, where it is from.
+
+    With `before`, the version was registered already, and what is new is who has signed it.
+    """
+    body = _signed(one) if before else [*_build_lines(one), *one.gates, *one.provenance, *_signed(one)]
+    done = (("built", one.stages), ("validated", one.report), ("signed", one.signers))
+    said = "signed" if before else " and ".join(", ".join(w for w, there in done if there).rsplit(", ", 1))
     trailers = [f"Model: {one.model}", f"Version: {one.version}", "Decision: register", f"Artifact: {one.digest}"]
     trailers += [f"Source: {one.source}"] * bool(one.source)
     trailers += [f"Report: {one.report}"] * bool(one.report)
     trailers += [f"Spec-Commit: {source.commit}"] * bool(source.commit)
     parts = [f"artifact({one.model}): {one.version} is {said}", "\n".join(body), "\n".join(trailers)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _signed(one: Registration) -> list[str]:
+    return [f"signed by {signer}" for signer in one.signers]
 
 
 def _build_lines(one: Registration) -> Iterator[str]:

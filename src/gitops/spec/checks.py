@@ -34,6 +34,18 @@ def promotion(draft: Draft) -> Iterator[Finding]:
         yield Finding((), message, "add it there, or remove this file", environment=name)
 
 
+def signatures(draft: Draft) -> Iterator[Finding]:
+    """Somebody is trusted, and the environments where that matters exist."""
+    if not (wanted := draft.pipeline.signatures):
+        return
+    if not wanted.keys and not wanted.sigstore:
+        yield Finding(("signatures",), "nobody is trusted", "name `keys`, or a `sigstore` identity, or both")
+    for index, name in enumerate(wanted.environments or ()):
+        if name not in draft.pipeline.promotion:
+            hint = suggestion(name, draft.pipeline.promotion, "environment")
+            yield Finding(("signatures", "environments", index), f"there is no environment {name}", hint)
+
+
 def references(draft: Draft) -> Iterator[Finding]:
     """Rollouts and models that are named exist."""
     for subject in draft.subjects():
@@ -88,12 +100,13 @@ def local_artifacts(draft: Draft) -> Iterator[Finding]:
         for name, cluster in draft.environments[unit.environment].clusters.items():
             if not isinstance(cluster, EmbeddedCluster):
                 message = f"a file of this machine cannot reach the cluster {name} of {unit.environment}"
-                hint = "use s3://, gs:// or hf://; file:// is for embedded clusters"
+                hint = "use s3://, gs://, az://, hf:// or oci://; file:// is for embedded clusters"
                 yield draft.subject(unit).finding(("artifact", "uri"), message, hint)
 
 
 CHECKS: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     promotion,
+    signatures,
     references,
     exclusions,
     repository,

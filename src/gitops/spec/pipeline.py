@@ -32,6 +32,7 @@ from gitops.spec.rollouts import Gate as Gate
 from gitops.spec.rollouts import Rolling as Rolling
 from gitops.spec.rollouts import Rollout as Rollout
 from gitops.spec.rollouts import Shadow as Shadow
+from gitops.spec.signatures import Signatures
 from gitops.spec.unbuilt import artifact_of
 from gitops.spec.validation import Validation as Validation
 
@@ -213,5 +214,7 @@ class Pipeline(SpecModel):
     """Environments in the order in which a version reaches them; each has a file in `environments/`."""
     models: Annotated[dict[Name, Model], Field(min_length=1)]
     rollouts: Annotated[dict[Name, Rollout], Field(min_length=1)]
+    signatures: Signatures | None = None
+    """Whose signatures a version needs before it is released."""
     ci: Ci | None = None
     """What `gitops ci` writes."""

@@ -16,6 +16,7 @@ from gitops.spec import (
     parts,
     pipeline,
     rollouts,
+    signatures,
     simulation_file,
     validation,
     validation_data,
@@ -37,6 +38,7 @@ _MODULES = (
     build_stages,
     validation,
     validation_data,
+    signatures,
     ci,
 )
 Schema = dict[str, Any]

@@ -46,6 +46,10 @@ class Wanted:
     """In percent, in place of the spec's."""
 
 
+class NoEndpoint(GitopsError):
+    """Gates have to ask an endpoint, and none is named."""
+
+
 @dataclass(slots=True)
 class Outcome:
     """What the gates said. `unasked` are those that could not be asked, each with a result without checks too."""
@@ -180,7 +184,7 @@ class _Run:
     def _target(self) -> Target:
         if not self.wanted.url:
             needed = listed(gate for gate in self.gates if gate in _OF_ENDPOINTS)
-            raise GitopsError(f"{needed} need an endpoint", where="--endpoint", hint="such as http://localhost:8000")
+            raise NoEndpoint(f"{needed} need an endpoint", where="--endpoint", hint="such as http://localhost:8000")
         said = settings_of(self.validation.endpoint, self.model.serve.runtime)
         return target_of(self.wanted.url, said, self.name)
 

@@ -115,7 +115,7 @@ def _resource(dependency: Dependency) -> dict[str, Any]:
     return {"name": dependency.role, "uri": dependency.uri, **digest}
 
 
-def written(document: Mapping[str, Any], key: Path | None = None, password: bytes | None = None) -> bytes:
+def written(document: Mapping[str, Any], key: Path | bytes | None = None, password: bytes | None = None) -> bytes:
     """The line for `<artifact>.intoto.jsonl`: a DSSE envelope signed with a private key file, or the bare statement.
 
     Raises GitopsError for a key that cannot be used.

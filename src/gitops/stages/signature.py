@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -81,7 +82,21 @@ def pae(kind: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %s %d %s" % (len(name), name, len(payload), payload)
 
 
-def sign(kind: str, payload: bytes, key: Path, password: bytes | None = None) -> bytes:
+class SigningKey(NamedTuple):
+    """A private key: a file, or what is in it; and its password if it has one."""
+
+    key: Path | bytes | None
+    password: bytes | None = None
+
+
+def signing_key() -> SigningKey:
+    """The key with which what is built here is signed: GITOPS_SIGNING_KEY is a file or a key, and may not be there."""
+    named, password = os.environ.get("GITOPS_SIGNING_KEY", ""), os.environ.get("GITOPS_SIGNING_PASSWORD", "")
+    key = named.encode() if named.lstrip().startswith("-----BEGIN") else Path(named) if named else None
+    return SigningKey(key, password.encode() or None)
+
+
+def sign(kind: str, payload: bytes, key: Path | bytes, password: bytes | None = None) -> bytes:
     """A DSSE envelope in one line. Raises GitopsError for a key that cannot be used."""
     private, name = _private(key, password)
     signature = {"keyid": name, "sig": _base64(_signed(private, pae(kind, payload)))}
@@ -89,7 +104,7 @@ def sign(kind: str, payload: bytes, key: Path, password: bytes | None = None) ->
     return json.dumps(envelope, separators=(",", ":")).encode()
 
 
-def sign_digest(digest: str, key: Path, password: bytes | None = None) -> bytes:
+def sign_digest(digest: str, key: Path | bytes, password: bytes | None = None) -> bytes:
     """The detached signature over a content digest, for `<uri>.sig`."""
     private, _ = _private(key, password)
     return _base64(_signed(private, _message(digest))).encode() + b"\n"
@@ -257,18 +272,18 @@ def _ecdsa() -> Any:
     return ECDSA(SHA256())
 
 
-def _private(path: Path, password: bytes | None) -> tuple[Ed25519PrivateKey | EllipticCurvePrivateKey, str]:
+def _private(key: Path | bytes, password: bytes | None) -> tuple[Ed25519PrivateKey | EllipticCurvePrivateKey, str]:
     need("cryptography", "sign", "signing")
     from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_ssh_private_key
 
-    data = _read(path)
+    data, where = (key, "GITOPS_SIGNING_KEY") if isinstance(key, bytes) else (_read(key), str(key))
     load = load_ssh_private_key if b"OPENSSH PRIVATE KEY" in data else load_pem_private_key
     try:
         private: Any = load(data, password)
     except (ValueError, TypeError) as error:
         hint = "name a private key, PEM or OpenSSH, and give its password if it has one"
-        raise GitopsError("this private key cannot be opened", where=str(path), hint=hint) from error
-    return private, _key(private.public_key(), str(path)).id
+        raise GitopsError("this private key cannot be opened", where=where, hint=hint) from error
+    return private, _key(private.public_key(), where).id
 
 
 def _signed(private: Ed25519PrivateKey | EllipticCurvePrivateKey, message: bytes) -> bytes:

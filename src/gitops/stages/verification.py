@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gitops.errors import GitopsError
 from gitops.spec.problems import listed
+from gitops.spec.signatures import Signatures
 from gitops.stages import provenance, signature
 from gitops.stages.artifacts import digest_of, read_beside
 from gitops.stages.digest import Digested, Progress
@@ -146,6 +147,54 @@ def _sigstore(found: _Findings, digest: str, uri: str, project: Path, trust: Tru
         found.add("sigstore", about, wanted, who.identity if about else "one over something else")
     except signature.NotVerified as error:
         found.add("sigstore", False, wanted, error.what)
+
+
+def verified_signers(uri: str, digest: str, trust: Trust, project: Path) -> tuple[str, ...]:
+    """Who has signed a digest, by what lies beside the artifact, of which nothing else is read.
+
+    A key by its id, then an identity, as far as trust names them. Raises NotVerified where one of the two is
+    missing, GitopsError when the store does not answer.
+    """
+    signers = []
+    if trust.keys:
+        signers.append(_key_of(uri, digest, trust.keys, project))
+    if trust.identity:
+        findings = _Findings()
+        _sigstore(findings, digest, uri, project, trust)
+        wrong = next((check for check in findings.checks if not check.passed), None)
+        if wrong:
+            hint = f"sign it as {trust.identity.identity}, then run the same command again"
+            raise signature.NotVerified(f"its Sigstore bundle: {wrong.got}", where=uri, hint=hint)
+        signers.append(trust.identity.identity)
+    return tuple(signers)
+
+
+def _key_of(uri: str, digest: str, keys: Sequence[signature.Key], project: Path) -> str:
+    found: list[str] = []
+    detached = read_beside(uri, signature.SUFFIX, project=project)
+    if detached is not None:
+        try:
+            return signature.verify_digest(digest, detached, keys, f"{uri}{signature.SUFFIX}").signer
+        except signature.NotVerified as error:
+            found.append(f"{signature.SUFFIX}: {error.what}")
+    statements = read_beside(uri, provenance.SUFFIX, project=project)
+    where = f"{uri}{provenance.SUFFIX}"
+    for one in provenance.read(statements, where) if statements else ():
+        if one.content == digest and one.line is not None:
+            try:
+                return signature.verify_envelope(one.line, keys, provenance.PAYLOAD, where).signer
+            except signature.NotVerified as error:
+                found.append(f"{provenance.SUFFIX}: {error.what}")
+    what = "; ".join(dict.fromkeys(found)) or "no signature lies beside it"
+    hint = "sign it (gitops models sign MODEL --key KEY), then run the same command again"
+    raise signature.NotVerified(what, where=uri, hint=hint)
+
+
+def policy_trust(policy: Signatures, project: Path) -> Trust:
+    """The trust that a spec names. Raises GitopsError for a file that holds no public key."""
+    keys = signature.load_keys(project / name for name in policy.keys) if policy.keys else ()
+    who = policy.sigstore
+    return Trust(keys, signature.Identity(who.identity, who.issuer) if who else None)
 
 
 def told(uri: str, digest: str, project: Path) -> tuple[str, ...]:

@@ -150,6 +150,9 @@ def answer(why: str) -> str:
     known = {
         " waits for approval": "gitops approve {0}",
         " waits for a person to promote it": "gitops promote {0}",
+        " is not built": "gitops apply",
+        " is not validated": "gitops apply",
+        " no verified signature": "gitops models sign, then gitops apply",
         "paused": "gitops resume {0} or gitops abort {0}",
     }
     return next((command for words, command in known.items() if words in why), "")

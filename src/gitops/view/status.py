@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from gitops.plan.observed import Readiness
@@ -37,17 +37,19 @@ def board_rows(
     now: int,
     seen: Seen | None = None,
     uncounted: Mapping[UnitKey, Uncounted] = MappingProxyType({}),
+    unregistered: Mapping[UnitKey, str] = MappingProxyType({}),
 ) -> list[BoardRow]:
     """A row for each model of the spec, then for each that only the repository still knows.
 
     `now` is in seconds of the epoch; without `seen` nobody looked at live systems. `uncounted` are recorded approvals
-    that do not count.
+    that do not count, `unregistered` are units whose version is not built, validated or signed yet, and why.
     """
     known = dict.fromkeys((*spec.pipeline.models, *(unit.model for unit in stored.releases)))
     doing = courses(spec, stored, now, uncounted)
 
     def cell(unit: UnitKey) -> Cell:
-        return _cell(spec, stored, unit, doing.get(unit), now, seen)
+        there = _cell(spec, stored, unit, doing.get(unit), now, seen)
+        return replace(there, waits=unregistered[unit]) if unit in unregistered else there
 
     return [BoardRow(model, tuple(cell(UnitKey(name, model)) for name in spec.environments)) for model in known]
 

@@ -122,7 +122,7 @@ def _context(system: System, spec: Spec, ci: Ci, models: Sequence[CiModel], vers
         "forward": FORWARD,
         "back": BACK,
         "commands": ["reconcile", "apply", *FORWARD, *BACK],
-        "install": ci.install or f"python -m pip install {DISTRIBUTION}=={version}",
+        "install": ci.install or _install(spec, version),
         "version": version,
         "terraform": any(isinstance(cluster, AwsCluster) for cluster in clusters),
         "existing": any(isinstance(cluster, ExistingCluster) for cluster in clusters),
@@ -132,11 +132,31 @@ def _context(system: System, spec: Spec, ci: Ci, models: Sequence[CiModel], vers
             "build": _given(ci.identities.build),
             "apply": _given(ci.identities.apply),
         },
+        "signs": any(model.builds for model in models) and bool(pipeline.signatures and pipeline.signatures.keys),
         "builds": [model.name for model in models if model.builds],
         "checked": {one.name: unit for one in models if one.validates and (unit := _first(spec, one.name))},
         "gpu_models": [model.name for model in models if model.builds or model.validates],
         "verified": dict(_verified(spec, ci, models)),
     }
+
+
+def _install(spec: Spec, version: str) -> str:
+    """With the extras that the spec's builds, gates and signatures need, on all runners alike."""
+    wanted = sorted(set(_extras(spec)))
+    what = f"'{DISTRIBUTION}[{','.join(wanted)}]=={version}'" if wanted else f"{DISTRIBUTION}=={version}"
+    return f"python -m pip install {what}"
+
+
+def _extras(spec: Spec) -> Iterator[str]:
+    signatures = spec.pipeline.signatures
+    if signatures:
+        yield from (name for name, there in (("sign", signatures.keys), ("sigstore", signatures.sigstore)) if there)
+    for model in (*spec.pipeline.models.values(), *spec.models.values()):
+        if model.validation:
+            yield "validation"
+        if model.build or model.validation or signatures:
+            places = [model.artifact.uri, *([model.build.source.uri] if model.build else [])]
+            yield from (uri.partition("://")[0] for uri in places if not uri.startswith("file://"))
 
 
 def _check(spec: Spec, ci: Ci, access: Access) -> None:

@@ -1,0 +1,54 @@
+"""`gitops models sign`: a detached signature over a model's digest, beside its artifact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gitops.cli.console import OK, write
+from gitops.errors import GitopsError
+from gitops.spec.unbuilt import UNBUILT
+
+if TYPE_CHECKING:
+    from gitops.spec.pipeline import Artifact
+
+
+def sign(project: Path, name: str, key: Path | None = None, embedded: bool = False) -> int:
+    """Sign the digest of the version that `pipeline.yaml` names, with a private key or with GITOPS_SIGNING_KEY.
+
+    The digest of what a build made comes from its registration. GITOPS_SIGNING_PASSWORD opens a key that has one.
+    """
+    from gitops.stages.artifacts import write_beside
+    from gitops.stages.signature import SUFFIX, sign_digest, signing_key
+
+    named, password = signing_key()
+    private = key or named
+    if private is None:
+        hint = "name one with --key FILE, or in GITOPS_SIGNING_KEY"
+        raise GitopsError("there is no key to sign with", where="--key", hint=hint)
+    artifact = _artifact(project, name, embedded)
+    write_beside(artifact.uri, SUFFIX, sign_digest(artifact.digest, private, password), project=project)
+    write(f"Signed {artifact.digest}\nThe signature is {artifact.uri}{SUFFIX}")
+    return OK
+
+
+def _artifact(project: Path, name: str, embedded: bool) -> Artifact:
+    from gitops.cli.models import model_of
+    from gitops.spec.load import load_spec
+    from gitops.world.files import read_project
+
+    sources = read_project(project)
+    model = model_of(load_spec(sources.pipeline, sources.environments), name)
+    if model.artifact.digest != UNBUILT:
+        return model.artifact
+    from gitops.engine.session import Options, open_session
+    from gitops.plan.registered import VersionKey, with_artifact
+    from gitops.world.places import wants_embedded
+
+    options = Options(project=project, kind="embedded" if wants_embedded(embedded) else "real")
+    with open_session(options) as session:
+        one = session.registered.known.get(VersionKey(name, model.version))
+    if one is None:
+        hint = "build it first: gitops build --register"
+        raise GitopsError(f"version {model.version} is not built yet", where=name, hint=hint)
+    return with_artifact(model, one).artifact
