@@ -9,6 +9,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from gitops.spec.azure import AzurePlace, azure_place
+from gitops.spec.build import OutputUri, SourceUri
 from gitops.spec.check_models import _ARCHIVE
 from gitops.spec.fields import ArtifactUri
 from gitops.stages.oci import _REFERENCE
@@ -120,3 +121,14 @@ def test_archives_are_those_that_the_download_unpacks() -> None:
     for ending in [*endings, *others]:
         unpacked = known.guess_type(f"model.{ending}")[0] in ("application/x-tar", "application/zip")
         assert bool(_ARCHIVE.search(f"s3://models/model.{ending}")) is unpacked is (ending in endings), ending
+
+
+@pytest.mark.parametrize("uri", GOOD)
+def test_builds_read_what_may_be_served_and_write_it_but_to_registries(uri: str) -> None:
+    assert TypeAdapter(SourceUri).validate_python(uri) == uri
+    try:
+        assert TypeAdapter(OutputUri).validate_python(uri) == uri
+    except ValidationError:
+        assert uri.startswith("oci://")
+    else:
+        assert not uri.startswith("oci://")

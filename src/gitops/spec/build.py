@@ -26,7 +26,7 @@ from gitops.spec.build_stages import Prune as Prune
 from gitops.spec.build_stages import Quantize as Quantize
 from gitops.spec.build_stages import Sizes as Sizes
 from gitops.spec.build_stages import Stage as Stage
-from gitops.spec.fields import Digest, Duration, KubernetesName, Memory, Name, OneLine, SpecModel
+from gitops.spec.fields import AZURE_URI, OCI_URI, Digest, Duration, KubernetesName, Memory, Name, OneLine, SpecModel
 from gitops.spec.parts import Gpu
 from gitops.spec.problems import listed
 from gitops.spec.validation import Job
@@ -39,20 +39,25 @@ the directory of a language model. TensorFlow has SavedModel directories and fro
 LLM_METHODS = ("fp8", "awq", "gptq")
 """What llm-compressor does."""
 
-BuildUri = Annotated[
+_PLACE = rf"((s3|gs|hf)://[A-Za-z0-9]|file:///?[A-Za-z0-9])[A-Za-z0-9._@:/+=-]*|{AZURE_URI}"
+SourceUri = Annotated[
     str,
-    StringConstraints(
-        pattern=r"^((s3|gs|hf)://[A-Za-z0-9]|file:///?[A-Za-z0-9])[A-Za-z0-9._@:/+=-]*$", max_length=1024
-    ),
+    StringConstraints(pattern=rf"^({_PLACE}|{OCI_URI})$", max_length=1024),
     Field(examples=["s3://acme-training/iris/run-81/model.pt", "file://checkpoints/iris.pt"]),
 ]
 """`file://` with two slashes is a path in the project, with three one of the machine."""
+OutputUri = Annotated[
+    str,
+    StringConstraints(pattern=rf"^({_PLACE})$", max_length=1024),
+    Field(examples=["s3://acme-models/iris/1.2.0", "file://artifacts/iris/1.2.0"]),
+]
+"""The same, without registries, to which nothing is pushed."""
 
 
 class Source(SpecModel):
     """The checkpoint, known by digest, and where it comes from."""
 
-    uri: BuildUri
+    uri: SourceUri
     digest: Digest
     format: Format
     commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,64}$")] | None = None
@@ -66,7 +71,7 @@ class Source(SpecModel):
 class Output(SpecModel):
     """Where the finished artifact goes with `gitops build --publish`."""
 
-    uri: BuildUri
+    uri: OutputUri
 
 
 class BuildJob(Job):

@@ -147,8 +147,8 @@ Hostname = Annotated[
     StringConstraints(pattern=r"^(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+$"),
 ]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-_AZURE_URI = r"az://[a-z0-9][a-z0-9-]{1,61}[a-z0-9](@[a-z0-9]{3,24}\.blob\.core\.windows\.net)?(/[A-Za-z0-9._@:/+=-]*)?"
-_OCI_URI = (
+AZURE_URI = r"az://[a-z0-9][a-z0-9-]{1,61}[a-z0-9](@[a-z0-9]{3,24}\.blob\.core\.windows\.net)?(/[A-Za-z0-9._@:/+=-]*)?"
+OCI_URI = (
     r"oci://[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*)+"
     r"(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}(@sha256:[0-9a-f]{64})?|@sha256:[0-9a-f]{64})"
 )
@@ -156,7 +156,7 @@ _OCI_URI = (
 ArtifactUri = Annotated[
     str,
     StringConstraints(
-        pattern=rf"^((s3|gs|hf|file)://[A-Za-z0-9][A-Za-z0-9._@:/+=-]*|{_AZURE_URI}|{_OCI_URI})$", max_length=1024
+        pattern=rf"^((s3|gs|hf|file)://[A-Za-z0-9][A-Za-z0-9._@:/+=-]*|{AZURE_URI}|{OCI_URI})$", max_length=1024
     ),
     Field(examples=["s3://acme-models/support-chat/2.3.0"]),
 ]

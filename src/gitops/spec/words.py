@@ -66,7 +66,10 @@ _BY_PATTERN = {
     _pattern(build_stages.Directory): Words("a directory of the project", "its path, such as training"),
     _pattern(build_stages.Tensor): Words("the name of a tensor or node", "letters, digits and _ . / : -"),
     _pattern(build_stages.Axis): Words("the name of a dimension", "lower-case letters, digits and _, such as batch"),
-    _pattern(build.BuildUri): Words("a place", "s3://bucket/path, gs://bucket/path, hf://… or file://path"),
+    _pattern(build.SourceUri): Words(
+        "a checkpoint", "s3://bucket/path, gs://…, az://container/path, hf://…, oci://registry/name:tag or file://path"
+    ),
+    _pattern(build.OutputUri): Words("a place", "s3://bucket/path, gs://…, az://container/path, hf://… or file://path"),
     _pattern(ci.Label): Words("a runner's label", "letters, digits, . _ and -, such as gpu"),
 }
 

@@ -100,12 +100,12 @@ def open_store(uri: str, project: Path) -> Store:
     if scheme not in REMOTE:
         hint = f"valid: {listed([*REMOTE, 'file'])}, or a path in the project"
         raise GitopsError(f"{scheme}:// is no place for artifacts", where=shorten(uri, 80), hint=hint)
-    need(REMOTE[scheme].package, REMOTE[scheme].extra, f"{scheme}://")
     if scheme == "oci":
+        need(REMOTE[scheme].package, REMOTE[scheme].extra, f"{scheme}://")
         from gitops.stages.oci import OciStore
 
         return OciStore.of(uri)
-    return FsspecStore(uri, _filesystem(scheme, uri), rest.rstrip("/"))
+    return FsspecStore(uri, filesystem_of(uri), rest.rstrip("/"))
 
 
 def need(package: str, extra: str, purpose: str) -> None:
@@ -117,7 +117,10 @@ def need(package: str, extra: str, purpose: str) -> None:
         raise GitopsError(f"{purpose} needs the package {package}", hint=hint) from error
 
 
-def _filesystem(scheme: str, uri: str) -> Any:
+def filesystem_of(uri: str) -> Any:
+    """The file system of fsspec for a remote URI. Raises GitopsError when it is not installed or not to be reached."""
+    scheme = uri.partition("://")[0]
+    need(REMOTE[scheme].package, REMOTE[scheme].extra, f"{scheme}://")
     place = azure_place(uri)
     options = {"account_name": place.account} if place and place.account else {}
     try:

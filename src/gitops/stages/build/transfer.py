@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from gitops.errors import GitopsError
 from gitops.stages import artifacts
 from gitops.stages.digest import digest_path
-from gitops.stages.stores import REMOTE, need, said
+from gitops.stages.stores import filesystem_of, said
 
 Say = Callable[[str], None]
 
@@ -72,11 +71,9 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _upload(source: Path, uri: str, say: Say) -> None:
-    scheme, _, path = uri.partition("://")
-    need(REMOTE[scheme].package, REMOTE[scheme].extra, f"{scheme}://")
+    path, store = uri.partition("://")[2], filesystem_of(uri)
     files = {file.relative_to(source).as_posix(): file.stat().st_size for file in source.rglob("*") if file.is_file()}
     try:
-        store = import_module("fsspec").filesystem(scheme)
         present = _present(store, path.strip("/"))
         if present == files:
             return
