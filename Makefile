@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 RUN := PYTHONPATH=src $(VENV)/bin/python
 # More than two cores: many tests wait for servers.
-WORKERS ?= 3
+WORKERS ?= 4
 
 .PHONY: help demo test lint types check golden bench bench-analysis lock clean
 
