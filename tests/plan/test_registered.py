@@ -168,6 +168,22 @@ def test_a_signature_of_another_artifact_is_a_contradiction() -> None:
     assert not found.spec.models
 
 
+def test_an_environment_cannot_bring_another_artifact_along() -> None:
+    """As the version that is signed, validated or built already."""
+    other = DEV + f"models: {{plain: {{artifact: {{digest: 'sha256:{'e' * 64}'}}}}}}\n"
+    text = SIGNED + PIPELINE[: PIPELINE.index("  iris:")] + PIPELINE[PIPELINE.index("  plain:") :]
+    spec = load_spec(
+        SourceFile("pipeline.yaml", text.replace("DIGEST", "d" * 64).replace("[dev]", "[dev, production]").encode()),
+        [
+            SourceFile("environments/dev.yaml", DEV.encode()),
+            SourceFile("environments/production.yaml", other.replace("laptop", "server").encode()),
+        ],
+    )
+    found = registered(spec, Stored(None), signed())
+    assert list(found.contradicted) == [("plain", "1.0.0")]
+    assert not found.spec.models
+
+
 def test_a_new_policy_stops_nothing_that_runs() -> None:
     model = signing().models[PLAIN]
     stable = ReleasedVersion(model.version, model.artifact.digest, "2026-01-01T00:00:00Z")

@@ -77,7 +77,7 @@ def registered(spec: Spec, stored: Stored, known: Registrations) -> Registered:
     asked = asked_for(spec, stored)
     if not asked:
         return Registered(spec)
-    contradicted = dict(_contradictions(asked, known))
+    contradicted = dict(_contradictions(spec, known))
     models: dict[UnitKey, Model] = {}
     waiting: dict[UnitKey, str] = {}
     unsigned: set[VersionKey] = set()
@@ -143,8 +143,10 @@ def gates_of(validation: Validation) -> Iterator[str]:
     yield from (name for name, gate in asked if gate)
 
 
-def _contradictions(asked: Mapping[VersionKey, Model], known: Registrations) -> Iterator[tuple[VersionKey, str]]:
-    for key, model in asked.items():
+def _contradictions(spec: Spec, known: Registrations) -> Iterator[tuple[VersionKey, str]]:
+    """In any environment: one may have changed what the others run as the same version."""
+    for unit, model in spec.models.items():
+        key = VersionKey(unit.model, model.version)
         one = known.get(key)
         if one is None:
             continue
