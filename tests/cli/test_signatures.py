@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -91,7 +92,7 @@ def test_production_waits_for_a_signature(project: Project, key: Path) -> None:
 
     waits = project.gitops("apply", "--yes")
     assert "search 1.1.0 waits: file://models/search-1.1.0: no signature lies beside it" in waits.err
-    assert "gitops models sign" in waits.err
+    assert "gitops models sign search --key KEY" in waits.err
     for _ in range(3):
         project.gitops("reconcile", expect=(0, 2))
     assert record(project, "dev/search").stable.version == "1.1.0"
@@ -120,6 +121,7 @@ def test_production_waits_for_a_signature(project: Project, key: Path) -> None:
     assert f"signed by {signer}" in start.replace("Signed", "signed")
     assert "seed: 17" in start.lower()
     assert "hf://acme/base@v1" in start
+    assert re.search(r" search +register +1\.1\.0 .* is signed$", project.gitops("history", "search").out, re.MULTILINE)
 
 
 def test_a_signature_by_somebody_else_is_none(project: Project, tmp_path: Path) -> None:

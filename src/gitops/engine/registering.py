@@ -118,7 +118,7 @@ def _signers(session: Session, key: VersionKey, one: Registration) -> tuple[str,
     try:
         return verified_signers(one.uri, one.digest, trust, session.options.project)
     except NotVerified as error:
-        session.options.progress(f"{key.model} {key.version} waits: {error}")
+        session.options.progress(f"{key.model} {key.version} waits: {str(error).replace(' MODEL ', f' {key.model} ')}")
         return ()
 
 

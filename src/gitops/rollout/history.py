@@ -16,7 +16,7 @@ _UNITS = ("Release", "Removed")
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One thing that one commit did to one unit.
+    """One thing that one commit did to one unit, or (`decision` is `register`) to a version in all environments.
 
     `environment` and `model` are empty for a commit that is about no unit: infrastructure, or a commit by hand;
     the latter has no `decision` either. `time` is the commit's, RFC 3339; `author` is `Name <email>`.

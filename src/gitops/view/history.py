@@ -88,7 +88,7 @@ def _with_notes(lines: Sequence[str], entries: Sequence[HistoryEntry]) -> Iterat
 
 
 def _row(entry: HistoryEntry, now: datetime, absolute: bool) -> tuple[str, ...]:
-    unit = f"{entry.environment}/{entry.model}" if entry.model else "-"
+    unit = f"{entry.environment}/{entry.model}".removeprefix("/") or "-"
     return (
         _when(entry.moment, now, absolute),
         _shown(entry.commit[:10]),
@@ -123,6 +123,8 @@ def _traffic(entry: HistoryEntry) -> str:
 
 
 def _why(entry: HistoryEntry) -> str:
+    if entry.decision == "register":
+        return entry.subject.partition(f": {entry.version} ")[2]
     if entry.decision in _MEASURED:
         passed = [line for line in entry.said if line.endswith(PASSES)]
         if passed:
