@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from gitops.engine.contention import push_attempts
 from gitops.engine.delivering import stamp_all
 from gitops.engine.observing import manifests_in
 from gitops.engine.planning import plan
@@ -19,8 +19,6 @@ from gitops.spec.resolved import Spec
 from gitops.values import LABEL_VERSION, Manifest, ObjectRef, UnitKey
 from gitops.world.converge import Failure, Work, converge
 from gitops.world.gather import read_cluster_files
-
-PUSH_ATTEMPTS = 40
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,10 @@ def check_fresh(session: Session, wanted: Plan) -> None:
 
 def _push(session: Session, wanted: Plan, saved: bool) -> tuple[Plan, str]:
     """Commit and push the plan's files; the plan that was really pushed, and the commit that holds now."""
-    for attempt in range(PUSH_ATTEMPTS):
+    for attempt in push_attempts(time.sleep):
+        if attempt:
+            session.options.progress("the repository moved; planning again")
+            wanted = _plan_again(session, wanted)
         _check_refusals(wanted.refusals)
         if not wanted.files:
             return wanted, wanted.base.head or ""
@@ -92,13 +93,10 @@ def _push(session: Session, wanted: Plan, saved: bool) -> tuple[Plan, str]:
         except Moved as moved:
             if saved:
                 raise StalePlan("the saved plan is stale: the repository has moved", hint="plan again") from moved
-            time.sleep(random.uniform(0, 0.05 * (attempt + 1)))  # noqa: S311  # spreads contenders, guards nothing
-            session.options.progress("the repository moved; planning again")
-            wanted = _plan_again(session, wanted)
         else:
             session.options.progress(f"pushed {commit[:10]}")
             return wanted, commit
-    raise GitopsError(f"the repository moved {PUSH_ATTEMPTS} times while pushing", hint="others are busy; try again")
+    raise AssertionError("the last attempt raises")
 
 
 def _plan_again(session: Session, wanted: Plan) -> Plan:

@@ -6,11 +6,11 @@ but Git and the clusters; a process killed anywhere leaves what the next pass fi
 
 from __future__ import annotations
 
-import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gitops.engine.approving import decide, permitted
+from gitops.engine.contention import push_attempts
 from gitops.engine.delivering import Delivery, deliver, settle
 from gitops.engine.judging import Memory, judge
 from gitops.engine.planning import check_rendered, foreign_commits, new_rollout_id
@@ -29,8 +29,6 @@ from gitops.values import UnitKey
 from gitops.world.converge import Failure
 from gitops.world.gather import read_existing
 from gitops.world.git.checkout import spec_source
-
-PUSH_ATTEMPTS = 40
 
 Commands = Mapping[UnitKey, Command]
 
@@ -91,15 +89,15 @@ def command(session: Session, unit: UnitKey, asked: Command) -> Pass:
 
 
 def _pass(session: Session, memory: Memory, commands: Commands, only: Collection[UnitKey] | None) -> Pass:
-    for attempt in range(PUSH_ATTEMPTS):
+    for attempt in push_attempts(session.world.clock.sleep):
+        if attempt:
+            session.options.progress("the repository moved; looking again")
         view = _view(session, memory, commands, only)
         decisions = decide(session, view.stored, view.standings, view.observations)
         settling = settle(session, view.stored, view.sight.astray) if not commands else Delivery()
         try:
             steps, left = _commit(session, view, decisions)
         except Moved:
-            session.world.clock.sleep(random.uniform(0, 0.05 * (attempt + 1)))  # noqa: S311  # spreads contenders, guards nothing
-            session.options.progress("the repository moved; looking again")
             continue
         delivered = _deliver(session, view, steps)
         stepped = {one.unit for one in steps}
@@ -114,7 +112,7 @@ def _pass(session: Session, memory: Memory, commands: Commands, only: Collection
             left_alone=left,
             failures=(*settling.failures, *delivered.failures),
         )
-    raise GitopsError(f"the repository moved {PUSH_ATTEMPTS} times while pushing", hint="others are busy; try again")
+    raise AssertionError("the last attempt raises")
 
 
 # --- Looking -------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ in the cache. A version that nobody who is trusted has signed is no error: it wa
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from gitops import __version__
+from gitops.engine.contention import push_attempts
 from gitops.engine.identity import job, person
 from gitops.engine.session import Session
 from gitops.errors import GitopsError, Moved
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from gitops.stages.build.runner import BuildResult
     from gitops.stages.gates import Outcome
 
-PUSH_ATTEMPTS = 40
-STATEMENT = ".intoto.jsonl"
 _CACHE = Path(".gitops")
 
 
@@ -236,7 +234,7 @@ def _published(session: Session, key: VersionKey, model: Model, made: _Made) -> 
     from gitops.stages.artifacts import write_beside
     from gitops.stages.build.transfer import publish
     from gitops.stages.digest import digest_path
-    from gitops.stages.provenance import Build, Dependency, now, statement, summary, written
+    from gitops.stages.provenance import SUFFIX, Build, Dependency, now, statement, summary, written
 
     project, source = session.options.project, model.build.source
     uri = model.build.output.uri
@@ -262,7 +260,7 @@ def _published(session: Session, key: VersionKey, model: Model, made: _Made) -> 
     )
     from gitops.stages.signature import signing_key
 
-    write_beside(uri, STATEMENT, written(told, *signing_key()), project=project)
+    write_beside(uri, SUFFIX, written(told, *signing_key()), project=project)
     return tuple(summary(told))
 
 
@@ -286,7 +284,7 @@ def _commit(session: Session, one: Registration, report: bytes, before: Registra
     if report:
         changes[report_path(one.model, one.version)] = report
     repository = session.world.repository(create=True)
-    for attempt in range(PUSH_ATTEMPTS):
+    for _ in push_attempts(session.world.clock.sleep):
         head = repository.head()
         entry = repository.entries(head, path.rpartition("/")[0]).get(path) if head else None
         if entry and (before is None or repository.read([entry.id])[0] != dump_registration(before)):
@@ -295,5 +293,5 @@ def _commit(session: Session, one: Registration, report: bytes, before: Registra
         try:
             return repository.commit(head, changes, message)
         except Moved:
-            session.world.clock.sleep(random.uniform(0, 0.05 * (attempt + 1)))  # noqa: S311  # guards nothing
-    raise GitopsError(f"the repository moved {PUSH_ATTEMPTS} times while pushing", hint="others are busy; try again")
+            continue
+    raise AssertionError("the last attempt raises")
