@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from gitops.cli.console import ERROR, OK, fail, progress, write
+from gitops.cli.project import load
 from gitops.errors import GitopsError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def build(
     With `job`, print the Kubernetes Jobs instead. Exit code 0, 2 when a gate said no, 1 when one could not be built;
     the others are built all the same.
     """
-    spec = _load(project)
+    spec = load(project)
     wanted = list(_wanted(spec, model))
     if job:
         return _print_jobs(project, spec, wanted)
@@ -59,14 +60,6 @@ def build(
         document = {"apiVersion": "gitops/v1", "kind": "BuildReport", "passed": not any(codes), "builds": reports}
         write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
     return ERROR if ERROR in codes else max(codes)
-
-
-def _load(project: Path) -> Spec:
-    from gitops.spec.load import load_spec
-    from gitops.world.files import read_project
-
-    sources = read_project(project)
-    return load_spec(sources.pipeline, sources.environments)
 
 
 def _wanted(spec: Spec, model: str | None) -> Iterator[Wanted]:

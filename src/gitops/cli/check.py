@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from gitops.cli.console import ERROR, OK, PENDING, note, progress, write
+from gitops.cli.project import load, unit_of
 from gitops.errors import GitopsError
 from gitops.values import UnitKey
 
@@ -43,7 +44,8 @@ def check(
 
     if job:
         _refuse_files({"--output": output, "--save-baseline": save_baseline, "--baseline": baseline})
-    spec, key = _unit(project, unit)
+    spec = load(project)
+    key = unit_of(spec, unit)
     model = spec.models[key]
     if tolerance is not None and not 0 <= tolerance <= 100:
         raise GitopsError(f"{tolerance:g} is no percentage", where="--tolerance", hint="from 0 to 100")
@@ -62,21 +64,6 @@ def check(
     elif save_baseline:
         note("no baseline is saved: this run is none to go by")
     return PENDING if outcome.refused else OK if outcome.passed else ERROR
-
-
-def _unit(project: Path, unit: str) -> tuple[Spec, UnitKey]:
-    from gitops.spec.load import load_spec
-    from gitops.spec.problems import suggestion
-    from gitops.world.files import read_project
-
-    sources = read_project(project)
-    spec = load_spec(sources.pipeline, sources.environments)
-    environment, _, name = unit.partition("/")
-    key = UnitKey(environment, name)
-    if key not in spec.models:
-        hint = suggestion(unit, map(str, spec.models), "release")
-        raise GitopsError("there is no such release", where=unit, hint=hint)
-    return spec, key
 
 
 def _seconds(text: str) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gitops.cli.console import OK, PENDING, note, write
+from gitops.cli.project import load
 from gitops.errors import GitopsError
 
 if TYPE_CHECKING:
@@ -50,21 +51,17 @@ def ci(project: Path, system: System, flags: CiFlags) -> int:
 def _rendered(project: Path, system: System) -> dict[str, bytes]:
     from gitops.render.ci.workflow import render_ci
     from gitops.spec.ci import Ci
-    from gitops.spec.load import load_spec
-    from gitops.world.files import read_project, read_templates
+    from gitops.world.files import read_templates
 
-    sources = read_project(project)
-    spec = load_spec(sources.pipeline, sources.environments)
-    settings = getattr(spec.pipeline, "ci", None) or Ci()
-    return render_ci(system, spec, settings, read_templates(project), list(_models(spec)))
+    spec = load(project)
+    return render_ci(system, spec, spec.pipeline.ci or Ci(), read_templates(project), list(_models(spec)))
 
 
 def _models(spec: Spec) -> Iterator[CiModel]:
     from gitops.render.ci.workflow import CiModel
 
     for name, model in spec.pipeline.models.items():
-        builds, validates = getattr(model, "build", None), getattr(model, "validation", None)
-        yield CiModel(name, builds=builds is not None, validates=validates is not None)
+        yield CiModel(name, builds=model.build is not None, validates=model.validation is not None)
 
 
 def _present(file: Path) -> bytes | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from gitops.cli.console import ERROR, OK, PENDING, colored, note, progress, write
+from gitops.cli.project import load
 from gitops.errors import GitopsError, Refused
 
 if TYPE_CHECKING:
@@ -51,11 +52,7 @@ def init(directory: Path) -> int:
 
 def validate(project: Path) -> int:
     """Load the spec; SpecError prints every problem."""
-    from gitops.spec.load import load_spec
-    from gitops.world.files import read_project
-
-    sources = read_project(project)
-    spec = load_spec(sources.pipeline, sources.environments)
+    spec = load(project)
     units = f"{len(spec.models)} releases in {len(spec.environments)} environments on {len(spec.clusters)} clusters"
     write(f"{spec.pipeline.name}: valid ({len(spec.pipeline.models)} models, {units})")
     return OK

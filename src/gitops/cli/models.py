@@ -12,6 +12,7 @@ import orjson
 
 from gitops.cli.console import ERROR, OK, PENDING, note, write
 from gitops.cli.meter import Meter
+from gitops.cli.project import load
 from gitops.errors import GitopsError, Refused
 from gitops.spec.load import load_spec
 from gitops.spec.pipeline import Model
@@ -45,7 +46,7 @@ class Adding(NamedTuple):
 
 def list_models(project: Path, form: str = "text") -> int:
     """Print every model of the spec in one line each."""
-    spec = _load(read_project(project))
+    spec = load(project)
     if form == "json":
         _json({"models": [_document(spec, name) for name in spec.pipeline.models]})
         return OK
@@ -58,7 +59,7 @@ def list_models(project: Path, form: str = "text") -> int:
 
 def show(project: Path, name: str, form: str = "text") -> int:
     """Print all that the spec says of a model's artifact, and what its statement of provenance says."""
-    spec = _load(read_project(project))
+    spec = load(project)
     model = model_of(spec, name)
     document = _document(spec, name)
     try:
@@ -225,7 +226,7 @@ def verify(
     from gitops.stages.results import report_json, summary
     from gitops.stages.verification import policy_trust, trusted
 
-    spec = _load(read_project(project))
+    spec = load(project)
     chosen = {name: model_of(spec, name)} if name else dict(spec.pipeline.models)
     policy = spec.pipeline.signatures
     trust = policy_trust(policy, project) if policy and not keys and not identity else trusted(keys, identity, issuer)

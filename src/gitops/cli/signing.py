@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gitops.cli.console import OK, write
+from gitops.cli.project import load
 from gitops.errors import GitopsError
 from gitops.spec.unbuilt import UNBUILT
 
@@ -34,11 +35,8 @@ def sign(project: Path, name: str, key: Path | None = None, embedded: bool = Fal
 
 def _artifact(project: Path, name: str, embedded: bool) -> Artifact:
     from gitops.cli.models import model_of
-    from gitops.spec.load import load_spec
-    from gitops.world.files import read_project
 
-    sources = read_project(project)
-    model = model_of(load_spec(sources.pipeline, sources.environments), name)
+    model = model_of(load(project), name)
     if model.artifact.digest != UNBUILT:
         return model.artifact
     from gitops.engine.session import Options, open_session

@@ -12,6 +12,7 @@ from pathlib import Path
 import orjson
 
 from gitops.cli.console import OK, colored, note, write
+from gitops.cli.project import load, unit_of
 from gitops.errors import GitopsError
 from gitops.rollout.policy import policy_of
 from gitops.rollout.series import Question, look_of
@@ -29,11 +30,8 @@ from gitops.spec.behaviour import (
     trait_of,
 )
 from gitops.spec.fields import parse_duration
-from gitops.spec.load import load_spec
-from gitops.spec.problems import suggestion
 from gitops.spec.resolved import Spec
 from gitops.spec.simulation import load_simulation
-from gitops.values import UnitKey
 from gitops.view.simulation import (
     Heading,
     fault_words,
@@ -43,7 +41,7 @@ from gitops.view.simulation import (
     timeline_document,
     timeline_text,
 )
-from gitops.world.files import read_project, read_simulation
+from gitops.world.files import read_simulation
 
 STABLE = "stable"
 """What the running version is called where nobody names it."""
@@ -70,8 +68,7 @@ class Wanted:
 
 def run(project: Path, wanted: Wanted) -> int:
     """Simulate, and print how it goes. A rollout that is rolled back is a success of the simulation."""
-    sources = read_project(project)
-    spec = load_spec(sources.pipeline, sources.environments)
+    spec = load(project)
     trial = _trial(spec, wanted)
     _check(wanted)
     if wanted.data or wanted.prometheus:
@@ -86,12 +83,8 @@ def run(project: Path, wanted: Wanted) -> int:
 
 
 def _trial(spec: Spec, wanted: Wanted) -> Trial:
-    environment, _, name = wanted.unit.partition("/")
-    unit = UnitKey(environment, name)
-    if unit not in spec.models:
-        hint = suggestion(wanted.unit, map(str, spec.models), "release")
-        raise GitopsError("there is no such release", where=wanted.unit, hint=hint)
-    model, settings = spec.models[unit], spec.environments[environment]
+    unit = unit_of(spec, wanted.unit)
+    model, settings = spec.models[unit], spec.environments[unit.environment]
     rollout = spec.pipeline.rollouts[model.rollout]
     stable, candidate = wanted.stable or STABLE, wanted.candidate or model.version
     if stable == candidate:
@@ -103,7 +96,7 @@ def _trial(spec: Spec, wanted: Wanted) -> Trial:
         stable=stable,
         candidate=candidate,
         runtime=model.serve.runtime,
-        namespace=spec.namespace(environment),
+        namespace=spec.namespace(unit.environment),
         load_time=model.serve.load_time,
         interval=settings.monitoring.interval if settings.monitoring else 15,
     )
