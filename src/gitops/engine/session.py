@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from gitops.plan.refusals import Allowances
-from gitops.plan.registered import Registered, asked_for, registered
-from gitops.plan.stored import Stored
+from gitops.plan.registered import Registered, asked_for, may_wait, registered
 from gitops.render.renderer import Renderer
 from gitops.render.templates import templates_of
 from gitops.spec.load import load_spec
@@ -97,8 +96,8 @@ def open_session(options: Options) -> Session:
 
 
 def _registered(spec: Spec, world: World) -> Registered:
-    if not spec.pipeline.signatures and not asked_for(spec, Stored(None)):
-        return registered(spec, Stored(None), {})
+    if not may_wait(spec):
+        return Registered(spec)
     stored = world.stored()
     asked = asked_for(spec, stored)
     return registered(spec, stored, read_registrations(world.repository(), stored.head, asked))

@@ -288,10 +288,6 @@ def _group(files: Iterable[FileChange]) -> dict[str, list[FileChange]]:
     return grouped
 
 
-def _same_version(release: Release, model: Model) -> bool:
-    return (release.stable.version, release.stable.digest) == (model.version, model.artifact.digest)
-
-
 def _moved_digest(release: Release, model: Model) -> str:
     """The digest under which the spec's version runs already, if it is another one; else empty."""
     state = release.state

@@ -58,6 +58,11 @@ class Registered:
             yield f"signature: {_trusted(self.spec.pipeline.signatures)}"
 
 
+def may_wait(spec: Spec) -> bool:
+    """Whether anything of a spec has to be registered at all; without that nobody has to ask Git."""
+    return spec.pipeline.signatures is not None or any(map(has_to_register, spec.models.values()))
+
+
 def has_to_register(model: Model) -> bool:
     """Whether a version of the model is built or validated before it is released."""
     return model.build is not None or model.validation is not None
