@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pydantic import ValidationError
-
 from gitops.spec.behaviour import (
     GPU_TRAITS,
     TRAITS,
@@ -22,9 +20,10 @@ from gitops.spec.behaviour import (
     known_traits,
     trait_of,
 )
-from gitops.spec.documents import Document, Documents, Finding
-from gitops.spec.explain import Spot, explain, spots
-from gitops.spec.problems import Path, SpecError, shorten, suggestion
+from gitops.spec.documents import Document, Finding
+from gitops.spec.explain import Spot, explain
+from gitops.spec.lone import load_lone
+from gitops.spec.problems import Path, shorten, suggestion
 from gitops.spec.resolved import SourceFile, Spec
 from gitops.spec.simulation_file import (
     SimulatedEnvironment,
@@ -57,20 +56,8 @@ def load_simulation(source: SourceFile | None, spec: Spec) -> Simulation:
     """The simulation of a spec's units; without a file everything is healthy. Raises SpecError with every problem."""
     if source is None:
         return _resolved(SimulationFile.model_validate({"apiVersion": "gitops/v1"}), spec)
-    document = Document.read(source)
-    try:
-        file = SimulationFile.model_validate(document.data)
-    except ValidationError as error:
-        found = spots(error, SimulationFile, document.data)
-        document.look_up(spot.path for spot in found)
-        raise _refused(document, [_finding(spot, document) for spot in found]) from None
-    if contradictions := list(_contradictions(file, spec)):
-        raise _refused(document, contradictions)
+    file = load_lone(source, SimulationFile, _finding, lambda file: _contradictions(file, spec))
     return _resolved(file, spec)
-
-
-def _refused(document: Document, findings: list[Finding]) -> SpecError:
-    return SpecError(Documents(document, {}).problems(findings))
 
 
 def _finding(spot: Spot, document: Document) -> Finding:

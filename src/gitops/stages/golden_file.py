@@ -15,13 +15,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints
 
 from gitops.errors import GitopsError
-from gitops.spec.documents import Document, Documents, Finding
-from gitops.spec.explain import Spot, explain, spots
+from gitops.spec.documents import Document, Finding
+from gitops.spec.explain import Spot, explain
 from gitops.spec.fields import EnvName, SpecModel
-from gitops.spec.problems import SpecError, shorten
+from gitops.spec.lone import load_lone
+from gitops.spec.problems import shorten
 from gitops.spec.resolved import SourceFile
 from gitops.spec.validation import Percent
 from gitops.spec.words import words_for
@@ -144,20 +145,7 @@ class GoldenFile(SpecModel):
 
 def load_golden(source: SourceFile) -> GoldenFile:
     """The checked cases of a file. Raises SpecError with every problem and its place."""
-    document = Document.read(source)
-    try:
-        file = GoldenFile.model_validate(document.data)
-    except ValidationError as error:
-        found = spots(error, GoldenFile, document.data)
-        document.look_up(spot.path for spot in found)
-        raise _refused(document, [_finding(spot, document) for spot in found]) from None
-    if contradictions := list(_contradictions(file)):
-        raise _refused(document, contradictions)
-    return file
-
-
-def _refused(document: Document, findings: list[Finding]) -> SpecError:
-    return SpecError(Documents(document, {}).problems(findings))
+    return load_lone(source, GoldenFile, _finding, _contradictions)
 
 
 def _finding(spot: Spot, document: Document) -> Finding:
