@@ -22,6 +22,7 @@ from gitops.stages.protocols.openai import OpenAI
 from gitops.stages.protocols.plain import PlainJson
 from gitops.stages.report import NO_PLOT, write_report
 from gitops.stages.results import Check, GateResult
+from gitops.world.files import write_atomically
 from tests.stages.endpoint import MODEL, Server
 
 CASES = load_golden(SourceFile("cases.yaml", b"apiVersion: gitops/v1\ncases: {a: {prompt: q}, b: {prompt: r}}"))
@@ -230,8 +231,8 @@ RESULTS = [
 
 
 def test_a_report_is_the_same_for_the_same_results(tmp_path: Path) -> None:
-    first = write_report(tmp_path / "a", RESULTS, {"unit": "dev/chat"}, measured())
-    second = write_report(tmp_path / "b", RESULTS, {"unit": "dev/chat"}, measured())
+    first = write_report(tmp_path / "a", RESULTS, {"unit": "dev/chat"}, measured(), write=write_atomically)
+    second = write_report(tmp_path / "b", RESULTS, {"unit": "dev/chat"}, measured(), write=write_atomically)
     assert first == second
     names = {path.name for path in (tmp_path / "a").iterdir()}
     assert names == {"report.json", "report.md", "latency.svg"}
@@ -247,6 +248,6 @@ def test_a_report_is_the_same_for_the_same_results(tmp_path: Path) -> None:
 def test_a_report_without_matplotlib_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     (tmp_path / "latency.svg").write_text("of an earlier run")
-    write_report(tmp_path, RESULTS, {}, measured())
+    write_report(tmp_path, RESULTS, {}, measured(), write=write_atomically)
     assert not (tmp_path / "latency.svg").exists()
     assert NO_PLOT in (tmp_path / "report.md").read_text()

@@ -79,8 +79,9 @@ def _report(outcome: Outcome, subject: dict[str, str], output: Path | None) -> s
     if output is None:
         return ""
     from gitops.stages.report import write_report
+    from gitops.world.files import write_atomically
 
-    return write_report(output, outcome.results, subject, outcome.measured)
+    return write_report(output, outcome.results, subject, outcome.measured, write=write_atomically)
 
 
 def _print(outcome: Outcome, subject: dict[str, str], form: str, digest: str, output: Path | None) -> None:

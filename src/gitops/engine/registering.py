@@ -9,12 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
-
-import orjson
 
 from gitops import __version__
 from gitops.engine.contention import push_attempts
@@ -166,7 +163,7 @@ def _validated(session: Session, key: VersionKey, model: Model, made: _Made, end
     if model.validation is None:
         return _Report()
     from gitops.stages.gates import NoEndpoint, Wanted, run_gates
-    from gitops.stages.report import report_document
+    from gitops.stages.report import report_bytes
     from gitops.stages.results import summary
 
     server = model.validation.server
@@ -181,9 +178,8 @@ def _validated(session: Session, key: VersionKey, model: Model, made: _Made, end
     _check(key, outcome)
     subject = {"model": key.model, "version": key.version, "artifact": made.digest}
     subject |= {"endpoint": endpoint} if endpoint else {}
-    document = report_document(outcome.results, subject, outcome.measured)
-    data = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    return _Report(tuple(summary(outcome.results)), f"sha256:{sha256(data).hexdigest()}", data)
+    data, digest = report_bytes(outcome.results, subject, outcome.measured)
+    return _Report(tuple(summary(outcome.results)), digest, data)
 
 
 @contextmanager

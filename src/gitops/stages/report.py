@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from gitops.errors import GitopsError
 from gitops.stages.histogram import Histogram
 from gitops.stages.measured import Measured
 from gitops.stages.results import GateResult, report_json
@@ -47,22 +44,33 @@ def report_document(
 
 
 def write_report(
-    directory: Path, results: Sequence[GateResult], subject: Mapping[str, str], measured: Measured | None = None
+    directory: Path,
+    results: Sequence[GateResult],
+    subject: Mapping[str, str],
+    measured: Measured | None = None,
+    *,
+    write: Callable[[Path, bytes], object],
 ) -> str:
-    """Write the report below the directory; each file is replaced as a whole. Gives the digest of report.json.
-
-    Raises GitopsError when it cannot be written.
-    """
-    data = orjson.dumps(report_document(results, subject, measured), option=orjson.OPT_INDENT_2) + b"\n"
+    """Write the report below the directory, each file by `write`, as a whole. Gives the digest of report.json."""
+    data, digest = report_bytes(results, subject, measured)
     plot = draw(measured) if measured and measured.latency.count else None
     note = NO_PLOT if measured and plot is None and measured.latency.count else ""
     if plot:
-        _write(directory / PLOT, plot)
+        write(directory / PLOT, plot)
     elif (directory / PLOT).exists():
         (directory / PLOT).unlink()
-    _write(directory / MARKDOWN, markdown(results, subject, plot=plot is not None, note=note).encode())
-    _write(directory / JSON, data)
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+    write(directory / MARKDOWN, markdown(results, subject, plot=plot is not None, note=note).encode())
+    write(directory / JSON, data)
+    return digest
+
+
+def report_bytes(
+    results: Sequence[GateResult], subject: Mapping[str, str], measured: Measured | None
+) -> tuple[bytes, str]:
+    """The document as the file that is kept, and its digest."""
+    document = report_document(results, subject, measured)
+    data = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return data, f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def markdown(results: Sequence[GateResult], subject: Mapping[str, str], *, plot: bool, note: str) -> str:
@@ -154,24 +162,3 @@ def _draw_course(axes: Any, measured: Measured) -> None:
     axes.set(xlabel="second after the warm-up at which it was due", ylabel="seconds", title="Over time")
     axes.grid(visible=True, alpha=0.3)
     axes.legend()
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-        temporary = ""
-    except OSError as error:
-        raise GitopsError(
-            f"cannot write: {error.strerror or error}", where=str(path), hint="choose another --output"
-        ) from error
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
