@@ -203,6 +203,23 @@ def test_a_gauge_that_is_low_where_low_is_worse() -> None:
     assert found.sentence == "prediction-accuracy 80 % (roll back below 90 %): fail"
 
 
+def test_infinitely_bad_is_beyond_every_limit() -> None:
+    found = assess(own(rollback="40"), series([math.inf] * 5), None, asked(5))
+    assert found == Verdict("dropped", "fail", "dropped +Inf (roll back above 40): fail")
+    stable = series([4.0] * 23, BEGIN - 20 * LOOK)
+    assert told(assess(own(rollback="1.5x stable"), series([math.inf] * 3), stable, asked(3)))[0] == "fail"
+    both = series([4.0] * 20 + [math.inf] * 3, BEGIN - 20 * LOOK)
+    assert told(assess(own(rollback="1.5x stable"), series([math.inf] * 3), both, asked(3)))[0] == "pass"
+    found = assess(own(rollback="40"), series([1.0, 2.0, math.inf, 1.0, 2.0]), None, asked(5))
+    assert told(found)[0] == "pass", "one look is a spike, whatever its height"
+
+
+def test_infinitely_good_is_no_data() -> None:
+    found = assess(own(rollback="5", worse="lower"), series([math.inf] * 5), None, asked(5))
+    assert told(found)[0] == "no data"
+    assert told(assess(own(rollback="5", worse="lower"), series([-math.inf] * 5), None, asked(5)))[0] == "fail"
+
+
 def test_a_gauge_needs_three_looks() -> None:
     found = assess(QUEUE, series([99.0, 99.0]), None, asked(2))
     assert found == Verdict(

@@ -731,9 +731,9 @@ def test_bad_requests_are_some_of_all() -> None:
     assert only(found) == [(60, Counts(10, 0)), (120, Counts(10, 3)), (180, Counts(7, 7))]
 
 
-def test_gauges_are_finite() -> None:
-    found = looks_of("gauge", matrix(({}, [(60, "1"), (120, "NaN"), (180, "-Inf"), (240, "2")])))
-    assert only(found) == [(60, 1.0), (240, 2.0)]
+def test_a_gauge_may_be_infinite_but_is_a_number() -> None:
+    found = looks_of("gauge", matrix(({}, [(60, "1"), (120, "NaN"), (180, "+Inf"), (240, "2")])))
+    assert only(found) == [(60, 1.0), (180, math.inf), (240, 2.0)]
 
 
 def test_a_thousand_models_are_read_quickly(scripted: Script, capsys: pytest.CaptureFixture[str]) -> None:

@@ -257,6 +257,8 @@ def of_gauge(pairs: Sequence[tuple[float, float]], factor: float, spread: Spread
     evidence = peak = 0.0
     squares, known, last = spread.candidate * PRIOR, PRIOR, math.nan
     for candidate, stable in pairs:
+        if not math.isfinite(stable):
+            continue
         excess = (candidate - factor * stable) * (1 if higher else -1)
         deviation = math.sqrt(squares / known + factor**2 * spread.stable)
         z = min(MOST, excess / deviation) if deviation > 0 else math.copysign(MOST, excess) if excess else 0.0
@@ -266,6 +268,7 @@ def of_gauge(pairs: Sequence[tuple[float, float]], factor: float, spread: Spread
         peak = max(peak, evidence)
         if not math.isnan(last):
             # Half the squared difference, over 1 - a; of a jump to another level only a part.
-            squares, known = squares + min((candidate - last) ** 2, JUMP * squares / known), known + 1
+            difference = 0.0 if candidate == last else candidate - last
+            squares, known = squares + min(difference**2, JUMP * squares / known), known + 1
         last = candidate
     return peak

@@ -191,14 +191,14 @@ def _level(
     gate: Gate, factor: float, points: Sequence[Look], others: Sequence[Look], before: Sequence[Look], asked: Asked
 ) -> float:
     history, stable = _values(before), _values(others)
-    known = list(history.values()) or list(stable.values())
+    known = _finite(history) or _finite(stable)
     if not known:
         return 0.0
     level = sum(known) / len(known)
     if asked.past:
         stable = dict.fromkeys((look.end for look in points), level)
     pairs = [(value, stable[end]) for end, value in _values(points).items() if end in stable]
-    spread = evidence.spread_before(list(history.values()), level, _fewer(gate, asked))
+    spread = evidence.spread_before(_finite(history), level, _fewer(gate, asked))
     return evidence.of_gauge(pairs, factor, spread, higher=gate.measure.worse == "higher")
 
 
@@ -211,3 +211,7 @@ def _fewer(gate: Gate, asked: Asked) -> float:
 
 def _values(looks: Sequence[Look]) -> dict[int, float]:
     return {look.end: look.datum for look in looks if isinstance(look.datum, float)}
+
+
+def _finite(values: Mapping[int, float]) -> list[float]:
+    return [value for value in values.values() if math.isfinite(value)]

@@ -186,7 +186,8 @@ def _words(gate: Gate, measured: Measured, stable: Measured | None) -> str:
     said = f"{gate.key} {_shown(measured.value or 0, unit)}"
     if base is not None and stable is not None:
         said += f", stable {_shown(base, unit)}{' before' if stable.past else ''}"
-    change = f"{((measured.value or 0) / base - 1) * 100:+.1f} %" if base else ""
+    comparable = base and math.isfinite(base) and math.isfinite(measured.value or 0)
+    change = f"{((measured.value or 0) / base - 1) * 100:+.1f} %" if base and comparable else ""
     notes = ", ".join(note for note in (change, _limit(gate, "pause"), _limit(gate, "rollback")) if note)
     requests = f", {measured.samples} requests" if measured.samples is not None else ""
     return f"{said} ({notes}){requests}"
@@ -203,6 +204,8 @@ def _limit(gate: Gate, which: Literal["pause", "rollback"]) -> str:
 
 
 def _shown(value: float, unit: str) -> str:
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
     if unit == "s":
         return f"{value * 1000:.3g} ms" if value < 1 else f"{value:.3g} s"
     return f"{value:.4g} %" if unit == "%" else f"{value:.4g}"

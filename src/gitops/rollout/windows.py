@@ -94,19 +94,24 @@ def seen(gate: Gate, answer: Answer | None, asked: Asked, *, stable: bool = Fals
     before = tuple(look for look in answer.looks if look.end <= asked.begin)
     looks = tuple(look for look in answer.looks if asked.begin <= look.end - asked.look and look.end <= asked.now)
     found = Seen((), looks, answer.latest if asked.begin <= asked.now - asked.look else None)
+
+    def known(datum: Datum) -> Datum | None:
+        return datum if not isinstance(datum, float) or _says_something(gate, datum) else None
+
     if gate.metric not in TRAFFIC:
-        return found._replace(before=before).turned(_sane)
+        return found._replace(before=before).turned(known)
     share = asked.stable_weight if stable else asked.weight
     earlier = Seen(before).turned(lambda datum: _per_traffic(datum, asked.before_weight))
-    return found.turned(lambda datum: _per_traffic(datum, share))._replace(before=earlier.before)
+    return found.turned(lambda datum: _per_traffic(datum, share))._replace(before=earlier.before).turned(known)
 
 
-def _sane(datum: Datum) -> Datum | None:
-    return None if isinstance(datum, float) and not math.isfinite(datum) else datum
+def _says_something(gate: Gate, value: float) -> bool:
+    """A number, or infinitely bad. Infinitely good is what divides by nothing: no measurement."""
+    return math.isfinite(value) or value == (math.inf if gate.measure.worse == "higher" else -math.inf)
 
 
 def _per_traffic(datum: Datum, share: float) -> Datum | None:
-    return datum * 100 / share if isinstance(datum, float) and math.isfinite(datum) and share > 0 else None
+    return datum * 100 / share if isinstance(datum, float) and share > 0 else None
 
 
 def alike(gate: Gate, mine: Seen, theirs: Seen) -> tuple[Seen, Seen]:

@@ -66,6 +66,9 @@ class Metric(NamedTuple):
 
     unit: Literal["s", "%", ""]
     worse: Literal["higher", "lower"]
+    follows_load: bool = False
+    """It grows with the requests that a replica gets, which differ between two versions in a rollout: stable keeps all
+    its replicas while it loses traffic, and the candidate is sized to its share. The same version reads 1.5x itself."""
 
 
 METRICS: dict[str, Metric] = {
@@ -77,9 +80,9 @@ METRICS: dict[str, Metric] = {
     "requests-per-second": Metric("", "lower"),
     "tokens-per-second": Metric("", "lower"),
     "error-rate": Metric("%", "higher"),
-    "queue-length": Metric("", "higher"),
-    "kv-cache-use": Metric("%", "higher"),
-    "gpu-utilization": Metric("%", "higher"),
+    "queue-length": Metric("", "higher", follows_load=True),
+    "kv-cache-use": Metric("%", "higher", follows_load=True),
+    "gpu-utilization": Metric("%", "higher", follows_load=True),
     "gpu-memory": Metric("%", "higher"),
     "prediction-accuracy": Metric("%", "lower"),
     "prediction-drift": Metric("", "higher"),

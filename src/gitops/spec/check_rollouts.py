@@ -112,7 +112,11 @@ def _limit(name: str, metric: Metric, limit: Threshold) -> tuple[str, str] | Non
     if not limit.relative:
         if limit.unit == metric.unit:
             return None
-        return f"{shown} does not fit {name}", f'write {_UNIT_FORMS[metric.unit]}, or "1.1x stable"'
+        other = "" if metric.follows_load else ', or "1.1x stable"'
+        return f"{shown} does not fit {name}", f"write {_UNIT_FORMS[metric.unit]}{other}"
+    if metric.follows_load:
+        message = f"{name} follows the load of a replica, which differs between stable and the new version"
+        return message, f"write an absolute limit: {_UNIT_FORMS[metric.unit]}"
     if metric.worse == "higher" and limit.value <= 1:
         return f"{shown} would stop a version that is as good as stable", "use a factor above 1"
     if metric.worse == "lower" and limit.value >= 1:

@@ -83,7 +83,7 @@ def _metrics(name: str) -> list[str]:
 def _looks(found: Any, place: str) -> tuple[Look, ...]:
     entry = _mapping(found, place)
     if "requests" in entry or "bad" in entry:
-        parts = [dict(_only(entry.get(part), f"{place}.{part}")) for part in ("requests", "bad")]
+        parts = [_counts(_only(entry.get(part), f"{place}.{part}")) for part in ("requests", "bad")]
         requests, bad = parts
         return _ordered({at: Counts(count, min(count, bad.get(at, 0.0))) for at, count in requests.items()})
     series = list(_series(entry, place))
@@ -103,13 +103,18 @@ def _histograms(series: Sequence[tuple[Mapping[str, str], list[tuple[int, float]
             bound = float(labels["le"])
         except (KeyError, ValueError):
             raise GitopsError("a series of this histogram has no bucket bound", where=place, hint=_LAYOUT) from None
-        for at, value in values:
+        for at, value in _counts(values).items():
             found.setdefault(at, {})[bound] = value
     for at, buckets in found.items():
         if math.inf not in buckets:
             raise GitopsError(f"the histogram at {at} has no bucket `+Inf`", where=place, hint="keep every `le`")
         found[at] = dict(sorted(buckets.items()))
     return dict(found)
+
+
+def _counts(values: Sequence[tuple[int, float]]) -> dict[int, float]:
+    """An infinite count is no count; an infinite gauge is a value."""
+    return {at: value for at, value in values if math.isfinite(value)}
 
 
 def _only(answer: Any, place: str) -> list[tuple[int, float]]:
@@ -132,7 +137,7 @@ def _series(answer: Any, place: str) -> Iterator[tuple[Mapping[str, str], list[t
     try:
         for one in data["result"]:
             pairs = ((round(float(at)), float(value)) for at, value in one["values"])
-            yield dict(one["metric"]), [(at, value) for at, value in pairs if math.isfinite(value)]
+            yield dict(one["metric"]), [(at, value) for at, value in pairs if not math.isnan(value)]
     except (KeyError, TypeError, ValueError) as error:
         raise GitopsError(f"a series cannot be read ({error})", where=place, hint=_LAYOUT) from error
 

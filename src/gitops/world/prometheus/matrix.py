@@ -36,7 +36,7 @@ class _Column(NamedTuple):
 def looks_of(shape: Shape, data: Any) -> dict[Served, list[Look]]:
     """The looks of every version, in order of time. Raises Strange.
 
-    Values that are no finite numbers are left out, and so is a histogram without its `+Inf`.
+    Counts that are no finite numbers are left out, and so is a histogram without its `+Inf`; a gauge may be infinite.
     """
     label, make = _FORMS[shape]
     columns: dict[Served, list[_Column]] = {}
@@ -125,8 +125,10 @@ def _ratios(columns: Sequence[_Column]) -> Iterator[Look]:
 
 
 def _gauges(columns: Sequence[_Column]) -> Iterator[Look]:
+    """Infinite values stay: a division by zero is the worst that a query can answer, not the lack of an answer."""
     for column in columns[:1]:
-        yield from (Look(end, value) for end, value in _finite(column))
+        pairs = zip(column.ends, column.values, strict=True)
+        yield from (Look(end, value) for end, value in pairs if not math.isnan(value))
 
 
 def _finite(column: _Column) -> Iterator[tuple[int, float]]:
