@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -62,6 +63,11 @@ class Commit:
     subject: str
     body: str
     trailers: tuple[tuple[str, str], ...]
+
+
+def person_key(name: str) -> str:
+    """What two spellings of one address or login have in common: forges and mail know no upper and lower case."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).strip()
 
 
 def version_slug(version: str) -> str:

@@ -117,6 +117,11 @@ def test_the_job_has_to_be_the_approvers_own() -> None:
     assert not next(given([elsewhere], CHAT, NEW.digest)).job
 
 
+def test_the_job_may_spell_the_approver_otherwise() -> None:
+    asked = said(ask(STABLE, "approve", "Ann@ACME.example"), body=asked_in("GitLab CI", ANN, "https://ci/1"))
+    assert [one.job for one in given([asked], CHAT, NEW.digest)] == [True]
+
+
 def test_commits_with_broken_trailers_say_nothing() -> None:
     good = said(ask(STABLE, "approve"))
     broken = Said("b", "", tuple(pair for pair in good.trailers if pair[0] != "Time"))
@@ -186,6 +191,22 @@ def test_the_hold_says_who_does_not_count_and_why() -> None:
 def test_one_person_counts_once() -> None:
     assert look(recorded(ANN, ANN), {}).sentence == f"2.3.0 waits for approval: 1 of 2 ({ANN})"
     assert look(recorded(ANN), {}, Command("approve", ANN)).refused == f"{ANN} cannot approve 2.3.0 (again)"
+
+
+SHOUTED = "Ann@ACME.example"
+
+
+def test_one_person_counts_once_in_any_spelling() -> None:
+    assert look(recorded(ANN, SHOUTED), {}).sentence == f"2.3.0 waits for approval: 1 of 2 ({ANN})"
+    assert look(recorded(ANN), {}, Command("approve", SHOUTED)).refused == f"{SHOUTED} cannot approve 2.3.0 (again)"
+    again = look(recorded(ANN), {approval(ANN): "x"}, Command("approve", SHOUTED))
+    assert again.sentence == f"{SHOUTED} approves 2.3.0 (1 of 2)"
+
+
+@pytest.mark.parametrize("identity", ["any", "ci", "signature"])
+def test_an_approver_may_write_their_address_in_any_spelling(identity: str) -> None:
+    rules = Approvals.model_validate({"identity": identity, "approvers": [ANN], "signers": {SHOUTED: KEY}})
+    assert flaws(SHOUTED, rules, Given("c1", ANN, job=True), c1=Signature(ANN)) == ""
 
 
 def test_the_record_keeps_what_does_not_count() -> None:

@@ -25,7 +25,7 @@ from gitops.rollout.machine import Decision
 from gitops.rollout.observation import Command, CommandKind, Observation
 from gitops.rollout.release import Release
 from gitops.spec.environment import Approvals, Environment
-from gitops.values import UnitKey
+from gitops.values import UnitKey, person_key
 from gitops.world.git import signatures
 
 _FORWARD: tuple[CommandKind, ...] = ("promote", "resume", "retry")
@@ -45,7 +45,7 @@ def permitted(session: Session, unit: UnitKey, asked: Command) -> Command:
     if rules is None or not (asked.kind == "approve" or (asked.kind in _FORWARD and people)):
         return asked
     by = proven(session, rules, asked.by, file)
-    if people and by not in people:
+    if people and person_key(by) not in map(person_key, people):
         what = f"{by or 'somebody without a name'} may not {asked.kind} {unit}"
         hint = f"ask one of: {', '.join(people)}{_embedded_hint(session)}"
         raise GitopsError(what, where=f"{file}: approvals.approvers", hint=hint)
@@ -130,8 +130,8 @@ def _uncounted(
     digest = target_of(session.spec.models[unit]).digest
     found: list[Given] = []
     if rules.identity != "any":
-        recorded = {one.by for one in release.approvals if one.digest == digest}
-        found = [one for one in approvals.given(history, unit, digest) if one.by in recorded]
+        recorded = {person_key(one.by) for one in release.approvals if one.digest == digest}
+        found = [one for one in approvals.given(history, unit, digest) if person_key(one.by) in recorded]
     signed = {}
     if rules.identity == "signature":
         repository = session.world.repository()

@@ -16,6 +16,7 @@ from gitops.engine.session import Session
 from gitops.errors import GitopsError
 from gitops.rollout.approvals import asked_in, people_of
 from gitops.spec.environment import Approvals
+from gitops.values import person_key
 from gitops.world.git.commit import identity
 from gitops.world.git.signatures import public_key
 
@@ -105,7 +106,7 @@ def _in_ci(rules: Approvals, file: str) -> str:
             where=f"{file}: approvals.identity",
             hint="start a job by hand for it",
         )
-    if _BOT.search(known.person) and known.person not in rules.approvers:
+    if _BOT.search(known.person) and person_key(known.person) not in map(person_key, rules.approvers):
         raise GitopsError(
             f"{known.person} is no person",
             where=f"{file}: approvals.approvers",

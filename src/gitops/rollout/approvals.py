@@ -12,9 +12,9 @@ in the release record. `environment.approvals` says what such an entry is worth,
 - `identity: signature`: there must be a commit that approves, with a valid SSH signature by the approver's own key of
   `signers`. Entries written into the record by hand, unsigned commits and other people's keys count for nothing.
 
-One person counts once for a digest, and another digest needs new approvals. An approval is used up when its version
-becomes stable or is rejected, however often its commit is found again. What does not count stays in the record, so
-that the history in Git still gives the state that the record has.
+One person counts once for a digest, in upper or in lower case, and another digest needs new approvals. An approval is
+used up when its version becomes stable or is rejected, however often its commit is found again. What does not count
+stays in the record, so that the history in Git still gives the state that the record has.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from gitops.rollout.policy import Policy
 from gitops.rollout.replay import event_of
 from gitops.rollout.state import Approval, Candidate, RolloutState
 from gitops.spec.environment import Approvals
-from gitops.values import UnitKey
+from gitops.values import UnitKey, person_key
 
 Uncounted = Mapping[Approval, str]
 """Approvals of the version that the spec names that do not count, and why not."""
@@ -92,7 +92,8 @@ def given(history: Iterable[Said], unit: UnitKey, digest: str) -> Iterator[Given
         if event is None:
             continue
         if event.kind == "approve" and event.version.digest == digest:
-            yield Given(said.commit, event.by, event.by in _ASKED_IN.findall(said.body))
+            asked = {person_key(one) for one in _ASKED_IN.findall(said.body)}
+            yield Given(said.commit, event.by, person_key(event.by) in asked)
         elif _uses_up(event, digest):
             return
 
@@ -140,18 +141,19 @@ def uncounted(
 
 def _flaw(by: str, rules: Approvals, found: Sequence[Given], signatures: Mapping[str, Signature]) -> str:
     """Why this person's approval does not count; empty when it does."""
-    if (people := people_of(rules)) and by not in people:
+    person = person_key(by)
+    if (people := people_of(rules)) and person not in map(person_key, people):
         return "is none of the approvers"
     if rules.identity == "any":
         return ""
-    theirs = [one for one in found if one.by == by]
+    theirs = [one for one in found if person_key(one.by) == person]
     if not theirs:
         return "has approved by no commit: the record was edited by hand"
     if rules.identity == "ci":
         return "" if any(one.job for one in theirs) else f"approved outside CI, by commit {theirs[0].commit[:_SHOWN]}"
-    if by not in rules.signers:
+    if person not in map(person_key, rules.signers):
         return "has no key in approvals.signers"
-    if any(signatures.get(one.commit, Signature()).signer == by for one in theirs):
+    if any(person_key(signatures.get(one.commit, Signature()).signer) == person for one in theirs):
         return ""
     return _signed_by_another(theirs[0].commit, signatures)
 
@@ -193,5 +195,5 @@ def _so_far(policy: Policy, counting: Iterable[Approval], decision: Decision) ->
     event = decision.event
     if event is None or event.kind != "approve":
         return ""
-    people = {one.by for one in counting if one.digest == event.version.digest} | {event.by}
+    people = {person_key(one.by) for one in counting if one.digest == event.version.digest} | {person_key(event.by)}
     return f" ({len(people)} of {policy.approvals})"

@@ -8,6 +8,7 @@ from gitops.rollout.events import Event, one_line
 from gitops.rollout.observation import Command
 from gitops.rollout.progress import obstacle
 from gitops.rollout.state import Kept
+from gitops.values import person_key
 
 _NOTHING = "no rollout is under way"
 
@@ -79,7 +80,8 @@ def _approve(case: Case, command: Command) -> Event | str:
     target, by = case.seen.target, one_line(command.by)
     if target == case.state.stable or case.policy.approvals < 1 or case.state.rejection(target.digest):
         return _NOTHING_TO_APPROVE
-    if not by or (target.digest, by) in case.state.approvals:
+    given = {person_key(one.by) for one in case.state.approvals if one.digest == target.digest}
+    if not by or person_key(by) in given:
         return f"{by or 'somebody without a name'} cannot approve {target.version} (again)"
     return settle(case, "approve", f"{by} approves {target.version}", by)
 

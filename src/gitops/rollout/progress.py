@@ -7,6 +7,7 @@ from gitops.rollout.course import Case
 from gitops.rollout.events import Event
 from gitops.rollout.judgement import Judgement, sentences
 from gitops.rollout.verdicts import Result
+from gitops.values import person_key
 
 
 def proceed(case: Case) -> Event | None:
@@ -60,7 +61,7 @@ def obstacle(case: Case, *, asked: bool = False, hotfix: bool = False) -> str:
         return f"{version} waits: {seen.entry}"
     if seen.freeze and not hotfix:
         return f"{version} waits: frozen, {seen.freeze}"
-    given = sorted(_approved_by(case))
+    given = sorted(_approved_by(case).values())
     if len(given) < case.policy.approvals:
         named = f" ({', '.join(given)})" if given else ""
         return f"{version} waits for approval: {len(given)} of {case.policy.approvals}{named}"
@@ -69,9 +70,11 @@ def obstacle(case: Case, *, asked: bool = False, hotfix: bool = False) -> str:
     return ""
 
 
-def _approved_by(case: Case) -> set[str]:
+def _approved_by(case: Case) -> dict[str, str]:
+    """The name of each person who approves, as they wrote it first."""
     digest = case.seen.target.digest
-    return {one.by for one in case.state.approvals if one.digest == digest} | set(case.seen.approvals)
+    recorded = [one.by for one in case.state.approvals if one.digest == digest]
+    return {person_key(by): by for by in reversed((*recorded, *case.seen.approvals))}
 
 
 def _idle_words(case: Case) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from zoneinfo import available_timezones
 
 from gitops.spec.documents import Finding
@@ -12,6 +12,7 @@ from gitops.spec.draft import Draft
 from gitops.spec.environment import Approvals, Environment, Freeze
 from gitops.spec.freezes import instant, is_time, time_of_day, zone
 from gitops.spec.problems import Path, listed, shorten, suggestion
+from gitops.values import person_key
 
 _Wrong = tuple[Path, str, str]
 
@@ -38,14 +39,31 @@ def _approvals(environment: Environment) -> Iterator[_Wrong]:
 def _people(approvals: Approvals) -> Iterator[_Wrong]:
     top: Path = ("approvals",)
     people = approvals.approvers
-    for index, person in enumerate(people):
-        if person in people[:index]:
-            yield (*top, "approvers", index), f"{person} is there twice", "everybody counts once; remove one"
+    for index, other in _repeated(people):
+        yield (*top, "approvers", index), _twice(people[index], other), "everybody counts once; remove one"
+    signers = tuple(approvals.signers)
+    for index, other in _repeated(signers):
+        yield (*top, "signers", signers[index]), _twice(signers[index], other), "everybody counts once; remove one"
     if not people and approvals.identity == "signature":
-        people = tuple(approvals.signers)
-    if people and approvals.required > len(set(people)):
-        message = f"{approvals.required} approvals can never be had from {listed(sorted(set(people)))}"
+        people = signers
+    different = {person_key(person): person for person in reversed(people)}
+    if people and approvals.required > len(different):
+        message = f"{approvals.required} approvals can never be had from {listed(sorted(different.values()))}"
         yield (*top, "required"), message, "lower it, or name more people"
+
+
+def _repeated(people: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Positions of people who were named before, with the spelling that came first."""
+    first: dict[str, str] = {}
+    for index, person in enumerate(people):
+        if (key := person_key(person)) in first:
+            yield index, first[key]
+        else:
+            first[key] = person
+
+
+def _twice(person: str, other: str) -> str:
+    return f"{person} is there twice" if person == other else f"{person} and {other} are the same person"
 
 
 def _keys(approvals: Approvals) -> Iterator[_Wrong]:
@@ -61,8 +79,9 @@ def _keys(approvals: Approvals) -> Iterator[_Wrong]:
             yield (*top, person), f"this is the key of {other} too", hint
     if approvals.identity != "signature":
         return
+    known = set(map(person_key, approvals.signers))
     hint = "name <person>: <the line of their .pub file> under approvals.signers"
-    if missing := [person for person in dict.fromkeys(approvals.approvers) if person not in approvals.signers]:
+    if missing := [person for person in dict.fromkeys(approvals.approvers) if person_key(person) not in known]:
         verb = "has" if len(missing) == 1 else "have"
         yield ("approvals", "identity"), f"{listed(missing)} {verb} no key to sign approvals with", hint
     elif not approvals.signers:
