@@ -5,7 +5,7 @@ RUN := PYTHONPATH=src $(VENV)/bin/python
 # More than two cores: many tests wait for servers.
 WORKERS ?= 4
 
-.PHONY: help demo test lint types check golden bench bench-analysis lock clean
+.PHONY: help demo test tools lint types check golden bench bench-analysis lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -13,8 +13,11 @@ help:  ## list the targets
 demo: $(VENV)/.runtime  ## run the main job on the embedded world, from an empty directory to the audit
 	@$(RUN) -m gitops demo
 
-test: $(VENV)/.development  ## run all tests, with real Git, Kubernetes and Terraform
+test: tools  ## run all tests, with real Git, Kubernetes and Terraform
 	$(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+tools: $(VENV)/.development  ## build and fetch the servers that tests run, once, into the user's cache
+	@$(RUN) -m tests.support.tools
 
 lint: $(VENV)/.development  ## check style
 	$(VENV)/bin/ruff check .

@@ -77,11 +77,13 @@ CASES = (
 
 def measure(setting: Setting) -> Iterator[Figure]:
     """See the module."""
-    from tests.support.binaries import Unavailable
-    from tests.support.debian import unpacked
+    from tests.support.tools.debian import unpacked
+    from tests.support.tools.tool import Unavailable
 
     try:
-        tools = unpacked("load", PACKAGES, "it is for this benchmark only")
+        programs = unpacked("load", PACKAGES, "it is for this benchmark only")
+        programs.prepare(setting.report)
+        tools = programs.path()
     except Unavailable as error:
         setting.report(f"load: left out, because {error}")
         return

@@ -156,7 +156,7 @@ def _kapitan(directory: Path, units: list[Unit]) -> Prepared:
 
 def _kustomize(directory: Path, units: list[Unit]) -> Prepared:
     """One overlay a unit over one base; `kubectl kustomize` of the control plane's own version."""
-    from tests.support.binaries import binaries
+    from tests.support.tools.kubernetes import binaries
 
     program = binaries().path("kubectl")
     shutil.copytree(HERE / "kustomize/base", directory / "base")

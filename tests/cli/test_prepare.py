@@ -14,10 +14,10 @@ from gitops.stages import provenance
 from gitops.stages.digest import digest_path
 from tests.cli.small import commits, repository
 from tests.cli.staged import record
-from tests.support.buildtools import build_python_or_skip
 from tests.support.live import live_objects
 from tests.support.project import ROOT, Project, run_git
 from tests.support.signing import save_key
+from tests.support.tools.torch import BUILD_PYTHON
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +80,7 @@ torch.save(state, "checkpoints/iris.pt")
 
 @pytest.fixture(scope="module")
 def python() -> Path:
-    return build_python_or_skip()
+    return BUILD_PYTHON.path_or_skip()
 
 
 @pytest.fixture

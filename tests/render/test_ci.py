@@ -19,8 +19,8 @@ from gitops.render.ci.workflow import PATHS, Access, CiModel, System, access_of,
 from gitops.spec.ci import Ci
 from gitops.view.plan_markdown import marker as plan_marker
 from tests.render.specs import DIGEST, build_spec, project_templates
-from tests.support.actionlint import complaints, gitlab_complaints, missing, script_complaints
-from tests.support.binaries import Unavailable
+from tests.support.actionlint import complaints, gitlab_complaints, script_complaints
+from tests.support.tools.tool import Unavailable, skip
 
 GOLDEN = Path(__file__).parent / "golden-ci"
 SYSTEMS: tuple[System, ...] = ("github", "gitlab")
@@ -182,7 +182,7 @@ def test_actionlint_and_shellcheck_have_nothing_to_say(case: str, tmp_path: Path
     try:
         assert complaints(workflow) == ""
     except Unavailable as absent:
-        missing(str(absent))
+        skip(absent)
 
 
 def test_actionlint_is_asked_at_all(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_actionlint_is_asked_at_all(tmp_path: Path) -> None:
     try:
         said = complaints(workflow)
     except Unavailable as absent:
-        missing(str(absent))
+        skip(absent)
     assert "SC2086" in said
     assert 'property "no" is not defined' in said
 
@@ -335,7 +335,7 @@ def test_gitlabs_own_schema_accepts_both_documents(case: str) -> None:
             assert list(gitlab_complaints(document)) == []
         assert list(gitlab_complaints({"job": {"script": 5}}))
     except Unavailable as absent:
-        missing(str(absent))
+        skip(absent)
 
 
 def test_shellcheck_accepts_every_gitlab_script(case: str) -> None:
@@ -345,7 +345,7 @@ def test_shellcheck_accepts_every_gitlab_script(case: str) -> None:
             lines = [*job.get("before_script", []), *job["script"]]
             assert script_complaints("set -eo pipefail\n" + "\n".join(lines)) == "", name
     except Unavailable as absent:
-        missing(str(absent))
+        skip(absent)
 
 
 def test_gitlab_inputs_reach_scripts_as_variables_alone(case: str) -> None:

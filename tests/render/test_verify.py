@@ -18,13 +18,12 @@ from hypothesis import strategies as st
 from gitops.render.templates import Compiled
 from gitops.stages.digest import FileDigest, combined, digest_path
 from tests.render.specs import project_templates
-from tests.support.actionlint import missing, shellcheck
-from tests.support.binaries import Unavailable
-from tests.support.debian import unpacked
+from tests.support.actionlint import shellcheck
+from tests.support.tools.debian import BUSYBOX
+from tests.support.tools.tool import Unavailable, skip
 
 SCRIPT = Compiled(project_templates().sources).render("kubernetes/version/verify-model.sh.j2", {})
 APPLETS = ("find", "sed", "sha256sum", "sort", "tr", "true", "wc", "xargs")
-BUSYBOX = "busybox-static=1:1.35.0-4+deb12u1+b1"
 OTHER = "sha256:" + "0" * 64
 URI = "s3://acme-models/chat/1.2.0"
 
@@ -81,21 +80,10 @@ def shell_of(kind: str, tools: Path) -> tuple[list[str], str]:
     """What starts the script, and its PATH."""
     if kind == "dash":
         return [shutil.which("dash") or "/bin/sh"], os.environ["PATH"]
-    busybox = busybox_binary()
+    busybox = BUSYBOX.path_or_skip()
     for applet in APPLETS:
         (tools / applet).symlink_to(busybox)
     return [str(busybox), "sh"], str(tools)
-
-
-def busybox_binary() -> Path:
-    """The one on PATH, else that of the package."""
-    if found := shutil.which("busybox"):
-        return Path(found)
-    try:
-        return unpacked("busybox", [BUSYBOX], "install busybox") / "bin" / "busybox"
-    except Unavailable as absent:
-        missing(str(absent))
-        raise
 
 
 @pytest.fixture(params=["dash", "busybox"], scope="module")
@@ -259,6 +247,6 @@ def test_shellcheck_has_nothing_to_say() -> None:
     try:
         command = [shellcheck(), "--shell=sh", "-"]
     except Unavailable as absent:
-        missing(str(absent))
+        skip(absent)
     done = subprocess.run(command, input=SCRIPT, capture_output=True, text=True, timeout=60)
     assert done.stdout == ""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -20,8 +18,7 @@ from gitops.spec.resolved import SourceFile
 from gitops.spec.schema import environment_schema, pipeline_schema, simulation_schema
 from gitops.spec.source import read_yaml
 from gitops.spec.words import words_for
-
-VERSION = "1.19.2"
+from tests.support.tools.npm import LANGUAGE_SERVER
 
 
 def schema_for(name: str) -> dict[str, Any]:
@@ -100,20 +97,8 @@ def test_every_pattern_has_words() -> None:
 
 @pytest.fixture(scope="session")
 def server() -> list[str]:
-    """The command that starts the server; installed once into the cache."""
-    npm, node = shutil.which("npm"), shutil.which("node")
-    if not npm or not node:
-        if os.environ.get("CI"):
-            raise RuntimeError("node and npm are needed in CI")
-        pytest.skip("node and npm are not installed")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gitops-models/npm"
-    folder = cache / f"yaml-language-server-{VERSION}"
-    program = folder / "node_modules/yaml-language-server/bin/yaml-language-server"
-    if not program.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder)]
-        subprocess.run([*command, f"yaml-language-server@{VERSION}"], check=True, capture_output=True, timeout=180)
-    return [node, str(program), "--stdio"]
+    """The command that starts the server."""
+    return ["node", str(LANGUAGE_SERVER.path_or_skip()), "--stdio"]
 
 
 def diagnostics(server: list[str], folder: Path, name: str, data: bytes) -> list[str]:

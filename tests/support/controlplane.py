@@ -28,8 +28,9 @@ from typing import Any, Self
 
 import yaml
 
-from tests.support.binaries import MODULE, Binaries, Unavailable, binaries
 from tests.support.certificates import Authority, KeyPair
+from tests.support.guard import start_guard
+from tests.support.tools.kubernetes import MODULE, Binaries, Unavailable, binaries
 
 __all__ = ["Binaries", "ControlPlane", "Failed", "Node", "Unavailable", "binaries"]
 
@@ -130,7 +131,7 @@ class ControlPlane:
         self.context = "controlplane"
         self._binaries = found
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._guard = _start_guard()
+        self._guard = start_guard()
         self._authority = Authority.create(directory / "certificates")
         self._admin = self._authority.issue("admin", ["system:masters"])
         self._service_accounts = self._authority.issue("service-accounts")
@@ -437,16 +438,6 @@ def write_kubeconfig(
     }
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
-
-
-def _start_guard() -> subprocess.Popen[bytes]:
-    """Lead a process group, and kill it whole when this Python process ends in whatever way.
-
-    The shell reads from a pipe that only we hold open. PR_SET_PDEATHSIG would need code between fork and
-    exec, which is unsafe beside threads and a warning from Python 3.12 on.
-    """
-    script = "trap '' HUP INT TERM; read -r _; kill -KILL 0"
-    return subprocess.Popen(["/bin/sh", "-c", script], stdin=subprocess.PIPE, process_group=0)
 
 
 def _free_ports(count: int) -> list[int]:

@@ -1,17 +1,17 @@
 """Fixtures for tests against real servers. A missing server is an error in CI and elsewhere a skip."""
 
-import os
 import uuid
 from collections.abc import Iterator
 from urllib.error import HTTPError
 
 import pytest
 
-from tests.support.binaries import Binaries, Unavailable, binaries
 from tests.support.controlplane import ControlPlane, Node
 from tests.support.exporters import ModelServers
 from tests.support.faultproxy import FaultProxy
-from tests.support.prometheus import Prometheus, prometheus_binary
+from tests.support.prometheus import Prometheus
+from tests.support.tools.debian import PROMETHEUS
+from tests.support.tools.kubernetes import CONTROL_PLANE, Binaries
 
 __all__ = ["control_plane", "control_plane_binaries", "fault_proxy", "model_servers", "namespace", "prometheus"]
 
@@ -20,13 +20,8 @@ NODES = (Node("gpu-0"), Node("gpu-1"), Node("cpu-0", gpus=0))
 
 @pytest.fixture(scope="session")
 def control_plane_binaries() -> Binaries:
-    """The binaries of a Kubernetes control plane, built if need be."""
-    try:
-        return binaries()
-    except Unavailable as missing:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(missing))
+    """The binaries of a Kubernetes control plane."""
+    return Binaries(CONTROL_PLANE.path_or_skip())
 
 
 @pytest.fixture(scope="session")
@@ -64,12 +59,7 @@ def fault_proxy(control_plane: ControlPlane) -> Iterator[FaultProxy]:
 @pytest.fixture(scope="session")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A real Prometheus that scrapes twice a second, nothing at first: `reload` it with your own targets."""
-    try:
-        prometheus_binary()
-    except Unavailable as missing:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(missing))
+    PROMETHEUS.path_or_skip()
     with Prometheus.start(tmp_path_factory.mktemp("prometheus"), interval=0.5) as server:
         yield server
 

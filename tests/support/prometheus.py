@@ -6,7 +6,6 @@ with Prometheus.start(tmp_path, [Target("127.0.0.1:9000", "/metrics", {"namespac
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -21,13 +20,10 @@ from typing import Any, Self
 
 import yaml
 
-from tests.support.binaries import Unavailable
-from tests.support.controlplane import _free_ports, _start_guard
-from tests.support.debian import unpacked
+from tests.support.controlplane import _free_ports
+from tests.support.guard import start_guard
+from tests.support.tools.debian import PROMETHEUS
 
-PACKAGE = "prometheus=2.42.0+ds-5+deb12u1"
-"""Another version of the distribution does as well, where this one cannot be had."""
-_INSTEAD = "run `apt-get update`, install Prometheus, or let GITOPS_PROMETHEUS name its executable"
 _START_SECONDS = 30
 _PORT_CLASHES = 4
 
@@ -56,7 +52,7 @@ class Prometheus:
         """Use `Prometheus.start`."""
         self.directory = directory
         self.interval = interval
-        self._binary = prometheus_binary()
+        self._binary = PROMETHEUS.path()
         [self._port] = _free_ports(1)
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
@@ -98,7 +94,7 @@ class Prometheus:
     def start_again(self) -> None:
         """Start it after `stop()`, on the same port, with its data and its last targets."""
         assert self._process is None, "it runs"
-        self._guard = _start_guard()
+        self._guard = start_guard()
         with (self.directory / "prometheus.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -218,15 +214,6 @@ class Prometheus:
     def _log(self) -> str:
         log = (self.directory / "prometheus.log").read_text(errors="replace")
         return " | ".join(log.strip().splitlines()[-5:]) or "its log is empty"
-
-
-def prometheus_binary() -> Path:
-    """What GITOPS_PROMETHEUS names, else the one on PATH, else that of the package. Raises Unavailable."""
-    if given := os.environ.get("GITOPS_PROMETHEUS") or shutil.which("prometheus"):
-        if not os.access(given, os.X_OK):
-            raise Unavailable(f"GITOPS_PROMETHEUS names {given}, which cannot be run: {_INSTEAD}")
-        return Path(given).resolve()
-    return unpacked("prometheus", [PACKAGE], _INSTEAD) / "usr" / "bin" / "prometheus"
 
 
 def _open(request: str | urllib.request.Request, seconds: float) -> Any:

@@ -7,7 +7,7 @@ import pytest
 
 from gitops.stages.build.runner import BuildResult
 from tests.stages.build.projects import CONVERT, INT8, TRITON, Project
-from tests.support.buildtools import build_python_or_skip
+from tests.support.tools.torch import BUILD_PYTHON
 
 HERE = Path(__file__).parent
 
@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 @pytest.fixture(scope="session")
 def build_tools() -> Path:
     """The Python with torch, ONNX and the rest."""
-    return build_python_or_skip()
+    return BUILD_PYTHON.path_or_skip()
 
 
 @pytest.fixture(scope="session")
