@@ -394,6 +394,39 @@ def test_a_person_may_accept_a_warning_for_one_weight() -> None:
     assert walk.look(1).kind == "pause"
 
 
+def test_a_person_may_accept_too_few_samples_for_one_weight() -> None:
+    walk = at_weight(10).given(results=saying("too few samples"))
+    assert walk.until("paused").say("resume").sentence == (
+        "resumed by ada, who accepts error-rate (too few samples) at this weight"
+    )
+    assert walk.look(899).kind == "hold"
+    assert walk.look(1).kind == "advance", "the word of a person counts"
+    walk.until("paused").say("resume")
+    assert walk.look(60, results=saying("warn")).kind == "pause", "and for nothing else"
+
+
+@pytest.mark.parametrize("results", [outage(), saying("no data"), outage(total=False), ()])
+def test_a_person_who_resumes_without_data_is_not_undone_and_nothing_advances_without_any(results: Any) -> None:
+    walk = at_weight(10).given(results=results)
+    walk.until("paused").say("resume")
+    assert {walk.look(600).kind for _ in range(20)} == {"hold"}
+    assert "waits at 10 %" in walk.decisions[-1].sentence
+    assert walk.look(60, results=passing()).kind == "advance"
+    walk = at_weight(10).given(results=results)
+    walk.until("paused").say("resume")
+    assert walk.look(60, results=saying("warn")).kind == "pause", "something new is seen"
+
+
+def test_evidence_begins_anew_when_the_rollout_is_resumed() -> None:
+    walk = at_weight(10)
+    assert going(walk.state).resumed == 0
+    walk.look(1, results=saying("warn"))
+    walk.look(600, results=passing())
+    assert going(walk.state).resumed == walk.seen.now
+    walk.look(900)
+    assert (going(walk.state).weight, going(walk.state).resumed) == (50, 0)
+
+
 @pytest.mark.parametrize("status", ["no data", "too few samples"])
 def test_missing_data_never_passes_and_has_a_deadline(status: str) -> None:
     walk = at_weight(10).given(results=saying(status))  # type: ignore[arg-type]

@@ -172,6 +172,7 @@ def _undone(policy: Policy, before: RolloutState, result: Result) -> bool:
         return True
     tolerated = before.candidate.tolerated if before.candidate else ()
     allowed = {"pass"} | ({"warn"} if result.gate in tolerated else set())
+    allowed |= {"too few samples"} if f"{result.gate} (too few samples)" in tolerated else set()
     return result.status not in (allowed | {"too few samples"} if policy.too_few == "advance" else allowed)
 
 

@@ -283,6 +283,13 @@ def test_once_stable_has_no_traffic_it_is_compared_with_its_past() -> None:
     assert told(assess(queue, series([5.0] * 6), past, alone))[0] == "pass"
 
 
+def test_what_stable_shows_after_it_lost_its_traffic_is_not_compared_with() -> None:
+    memory = gate("gpu-memory", rollback="1.2x stable")
+    idle = series([80.0] * 20 + [10.0] * 50, BEGIN - 60 * LOOK)
+    alone = Asked(BEGIN + 6 * LOOK + 10, BEGIN, LOOK, stable_weight=0, lost=BEGIN - 40 * LOOK)
+    assert told(assess(memory, series([80.0] * 6), idle, alone))[0] == "pass"
+
+
 def test_two_runtimes_that_count_differently_are_compared_by_value() -> None:
     triton = series([0.496] * 25, BEGIN - 20 * LOOK)
     assert told(assess(LATENCY, series([histogram(600, 5)] * 5), triton, asked(5)))[0] == "pass"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gitops.rollout import simulation
 from gitops.rollout.phases import TRANSITIONS
 from gitops.rollout.policy import Policy, policy_of
 from gitops.rollout.series import Look, Question, Series, Unanswered
@@ -183,6 +183,23 @@ def test_a_fault_that_ends_lets_the_rollout_go_on() -> None:
     assert "resume" in kinds(timeline)
 
 
+def test_what_is_over_is_forgotten_once_the_rollout_goes_on() -> None:
+    for seed in range(4):
+        timeline = simulate(trial(), servers(fault("latency", "1.4x", 1500, 1860), seed=seed))
+        assert timeline.outcome == "promoted"
+        assert kinds(timeline).count("pause") <= 2
+
+
+def test_a_long_bake_is_watched_to_its_end() -> None:
+    """Hours after stable lost its traffic there still is something to compare with."""
+    long = canary(steps=[{"weight": 10, "bake": "3h"}, {"weight": 100, "bake": "5h"}])
+    assert kinds(simulate(trial(long), servers())) == ["start", "advance", "scale", "advance", "promote"]
+    dead = simulate(trial(long), servers(fault("error-rate", "100%", 4 * 3600)))
+    assert (dead.outcome, dead.load) == ("rolled back", 100)
+    assert dead.detected is not None
+    assert dead.detected <= 240
+
+
 def test_rolling_and_shadow_rollouts() -> None:
     rolling = simulate(trial(Rolling.model_validate({"strategy": "rolling"})), servers())
     assert kinds(rolling) == ["start", "advance", "promote"]
@@ -220,8 +237,7 @@ def test_repeating_counts() -> None:
     assert (len(good.ended("promoted")), good.early, good.detection) == (1, 0, None)
 
 
-def test_a_steady_pause_is_not_looked_at_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is skipped makes no difference to what happens, and when."""
+def test_gates_are_asked_for_as_long_as_a_pause_lasts_at_ever_longer_intervals() -> None:
     asked: list[int] = []
 
     class Counting(Simulated):
@@ -229,14 +245,20 @@ def test_a_steady_pause_is_not_looked_at_for_long(monkeypatch: pytest.MonkeyPatc
             asked.append(now)
             return Simulated.read(self, questions, now, shares)
 
-    whole, slow = servers(fault("latency", "1.3x")), trial(canary(pauseTimeout="90m"))
-    timeline = simulate(slow, Counting(whole.unit, whole.behaviours))
-    paused = moment(timeline, "pause")
-    assert len([now for now in asked if now > BEGIN + paused.at]) < 40
-    monkeypatch.setattr(simulation, "SETTLED", 10**9)
-    patient = simulate(slow, whole)
-    assert kinds(patient) == kinds(timeline)
-    assert patient.seconds == timeline.seconds
+    whole = servers(fault("latency", "1.3x"))
+    timeline = simulate(trial(), Counting(whole.unit, whole.behaviours))
+    paused = BEGIN + moment(timeline, "pause").at
+    looks = [now - paused for now in asked if now > paused]
+    assert len(looks) < 120, "a day of looks that say the same takes no time"
+    assert looks[-1] == 24 * 3600
+    assert all(later <= 60 + earlier * 1.2 for earlier, later in pairwise(looks))
+
+
+def test_what_a_pause_goes_on_to_show_rolls_back() -> None:
+    """More requests make sure of what was in doubt when the rollout paused."""
+    found = [simulate(trial(), servers(fault("error-rate", "1.5%"), rate=20, seed=seed)) for seed in range(12)]
+    assert [one.sentence for one in found if "paused for longer" in one.sentence] == []
+    assert {one.outcome for one in found} == {"rolled back"}
 
 
 changes = st.sampled_from(("0.5x", "1.2x", "2x", "30x")).map(parse_change) | st.sampled_from(("5%", "50%")).map(

@@ -11,16 +11,14 @@ from typing import NamedTuple
 from gitops.engine.session import Session
 from gitops.plan.rollouts import Standing
 from gitops.plan.stored import Stored
-from gitops.rollout.measuring import ALPHA, NOISE_LOOKS, Asked, alpha_each, assess
+from gitops.rollout.horizon import horizon
+from gitops.rollout.measuring import ALPHA, Asked, alpha_each, assess
 from gitops.rollout.series import Answer, Answers, Question, Unanswered, look_of
 from gitops.rollout.state import ModelVersion
 from gitops.rollout.verdicts import Result
 from gitops.spec.pipeline import Gate
 from gitops.values import UnitKey
 from gitops.world.worlds import Shares
-
-LONGEST = 120
-"""Looks: no gate looks back further."""
 
 
 class Failures(NamedTuple):
@@ -78,12 +76,11 @@ def _asked(session: Session, here: Standing, now: int) -> Iterator[Pair]:
     assert candidate is not None, "only rollouts under way are watched"
     monitoring = here.environment.monitoring
     look = look_of(monitoring.interval if monitoring else 15, here.policy.bake(candidate.load))
-    # A rollout that stood still for a day is judged by its last looks: nobody needs the rest.
-    begin = max(candidate.since + here.policy.settling, now - LONGEST * look)
+    since = horizon(here.policy, candidate, look, now, past=here.state.traffic.stable <= 0)
     for gate in _gates(session, here):
         yield (
-            _question(session, here, candidate.version, gate, begin, look),
-            _question(session, here, stable, gate, begin - NOISE_LOOKS * look, look) if stable else None,
+            _question(session, here, candidate.version, gate, since.candidate, look),
+            _question(session, here, stable, gate, since.stable, look) if stable else None,
         )
 
 
@@ -145,6 +142,7 @@ def _result(
         weight=here.state.candidate.load if here.state.candidate else 0,
         stable_weight=here.state.traffic.stable,
         before_weight=_before(here),
+        lost=here.state.candidate.since if here.state.candidate else None,
         source=_source(here),
     )
     return assess(gate, mine, theirs, asked)

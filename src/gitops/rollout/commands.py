@@ -96,9 +96,9 @@ def _pause(rollout: Underway, command: Command) -> Event | str:
 def _resume(rollout: Underway, command: Command) -> Event | str:
     if not rollout.candidate.pause:
         return "the rollout is not paused"
-    warned = tuple(one.gate for one in rollout.judgement.warned)
-    accepted = f", who accepts {', '.join(warned)} at this weight" if warned else ""
-    return rollout.resume(f"resumed by {command.by}{accepted}", command.by, warned)
+    seen = rollout.judgement.acceptable
+    accepted = f", who accepts {', '.join(seen)} at this weight" if seen else ""
+    return rollout.resume(f"resumed by {command.by}{accepted}", command.by, seen)
 
 
 def _start(case: Case, command: Command) -> Event | str:

@@ -102,7 +102,7 @@ def _moved(candidate: Candidate, event: Event) -> Candidate:
     if event.kind == "scale":
         return replace(going_on, stage=event.stage or candidate.stage, scale=event.scale, scales=event.scales)
     if event.kind == "resume":
-        return replace(going_on, stage=event.stage or candidate.stage, tolerated=event.tolerates)
+        return replace(going_on, stage=event.stage or candidate.stage, tolerated=event.tolerates, resumed=event.at)
     return replace(
         going_on,
         stage="baking",
@@ -114,6 +114,7 @@ def _moved(candidate: Candidate, event: Event) -> Candidate:
         scale=event.scale,
         scales=event.scales,
         tolerated=(),
+        resumed=0,
     )
 
 

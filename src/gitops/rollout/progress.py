@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gitops.rollout.case import Underway, retire, settle, start
 from gitops.rollout.course import Case
 from gitops.rollout.events import Event
@@ -182,7 +184,7 @@ def _late(case: Underway, results: tuple[Result, ...], deadline: int) -> bool:
 def _excused(case: Underway, judgement: Judgement) -> Judgement:
     """The judgement without gates whose lack of requests the policy excuses after its deadline."""
     if case.policy.too_few == "advance" and _late(case, judgement.few, case.policy.too_few_deadline):
-        return Judgement(judgement.failed, judgement.warned, judgement.blind, judgement.missing)
+        return replace(judgement, few=())
     return judgement
 
 
@@ -196,7 +198,7 @@ def _baking_words(case: Underway) -> str:
 
 
 def _missing_words(case: Underway) -> str:
-    return sentences((*case.judgement.missing, *case.judgement.few))
+    return sentences((*case.judgement.missing, *case.judgement.known, *case.judgement.few))
 
 
 # --- Paused --------------------------------------------------------------------------------------------------

@@ -183,6 +183,8 @@ def _candidate_data(one: Candidate) -> dict[str, Any]:
         data["pause"] = {"cause": one.pause.cause, "reason": one.pause.reason, "by": one.pause.by}
     if one.tolerated:
         data["tolerated"] = list(one.tolerated)
+    if one.resumed:
+        data["resumed"] = time_of(one.resumed)
     return data
 
 
@@ -203,6 +205,7 @@ def _candidate(data: Mapping[str, Any]) -> Candidate:
         hotfix=bool(data.get("hotfix", False)),
         pause=Pause(pause["cause"], pause["reason"], pause["by"]) if pause else None,
         tolerated=tuple(data.get("tolerated", ())),
+        resumed=seconds_of(data["resumed"]) if "resumed" in data else 0,
     )
 
 

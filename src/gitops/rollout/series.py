@@ -67,8 +67,9 @@ Answer = Series | Unanswered
 Answers = Mapping[Question, Answer]
 
 
-LADDER = (15, 30, 60, 120, 300, 600, 1800, 3600)
-"""Lengths of looks in seconds: few different ones, so that many units share a query."""
+LADDER = (15, 30, 60, 120)
+"""Lengths of looks in seconds: few different ones, so that many units share a query. The longest is for any bake:
+what is broken is seen soon, and a look is over long before data count as missing."""
 _LOOKS_A_BAKE = 30
 _SCRAPES_A_LOOK = 4
 
@@ -76,9 +77,9 @@ _SCRAPES_A_LOOK = 4
 def look_of(interval: int, bake: int) -> int:
     """The length of a look, in seconds, at a step that bakes so long where metrics are scraped every `interval`.
 
-    At least four scrapes, so that an increase is not made of two samples; and about thirty looks a bake, so that an
-    hour is not asked for second by second.
+    At least four scrapes, so that an increase is not made of two samples; else about thirty looks a bake, so that an
+    hour is not asked for second by second, and never longer than `LADDER` goes.
     """
     least = max(interval * _SCRAPES_A_LOOK, 1)
     wanted = max(least, bake // _LOOKS_A_BAKE)
-    return least if wanted <= least else next((rung for rung in LADDER if rung >= wanted), LADDER[-1])
+    return least if wanted <= least else max(least, next((rung for rung in LADDER if rung >= wanted), LADDER[-1]))

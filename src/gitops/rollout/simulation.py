@@ -11,8 +11,9 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from gitops.rollout.horizon import horizon
 from gitops.rollout.machine import Decision, step
-from gitops.rollout.measuring import ALPHA, NOISE_LOOKS, Asked, alpha_each, assess
+from gitops.rollout.measuring import ALPHA, Asked, alpha_each, assess
 from gitops.rollout.observation import Observation
 from gitops.rollout.policy import Policy
 from gitops.rollout.series import Answer, Answers, Datum, Look, Question, Series, Unanswered, look_of
@@ -28,8 +29,6 @@ BEGIN = 472_222 * 3600
 """When simulations begin, in seconds of the epoch; a whole hour."""
 PATIENCE = 10
 """While a rollout is paused, looks come further apart: a part, one in so many, of the time that it has been paused."""
-SETTLED = 1800
-"""A gate that has stopped a rollout for so long says the same for ever, if nothing declared is going to change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +124,6 @@ class _Rollout:
         self.state = RolloutState(stable=_version(trial.stable))
         self.shares: list[Share] = [Share(begin, {trial.stable: 100.0})]
         self.scaled = (begin, (0,) * self.waves, (0,) * self.waves)
-        self.results: tuple[Result, ...] = ()
-        self.settled = False
         self.failing: dict[tuple[str, str], tuple[int, int]] = {}
         self.moments: list[Moment] = []
         self.load = 0
@@ -185,9 +182,8 @@ class _Rollout:
         ready = after if self.now >= since + self.trial.load_time else before
         candidate = self.state.candidate
         wave = min(candidate.wave, self.waves - 1) if candidate else 0
-        if not self.settled:
-            self.results = self._results() if candidate and candidate.load else ()
-        return Observation(self.now, self.target, ready=ready[wave], ready_waves=ready, results=self.results)
+        results = self._results() if candidate and candidate.load else ()
+        return Observation(self.now, self.target, ready=ready[wave], ready_waves=ready, results=results)
 
     def _pace(self) -> int:
         """Seconds until the next look, in whole periods."""
@@ -196,21 +192,7 @@ class _Rollout:
             return every
         waited = self.now - candidate.entered
         left = max(0, self.policy.pause_timeout - waited)
-        self.settled = candidate.pause.cause == "gate" and waited >= SETTLED and not self._changes_ahead()
-        wait = left if self.settled else min(left, waited // PATIENCE)
-        return every * max(1, -(-wait // every))
-
-    def _changes_ahead(self) -> bool:
-        """Whether anything that is declared begins, ends or grows from now on."""
-        if not isinstance(self.source, Simulated):
-            return True
-        behaviours = self.source.behaviours.values()
-        faults = [fault for behaviour in behaviours for fault in behaviour.faults]
-        spans = [*(fault.span for fault in faults), *(span for behaviour in behaviours for span in behaviour.outages)]
-        elapsed = self.now - self._first_traffic()
-        return any(fault.change.kind == "grows" for fault in faults) or any(
-            elapsed < (span.begins if span.ends is None else span.ends) for span in spans
-        )
+        return every * max(1, -(-min(left, waited // PATIENCE) // every))
 
     def _waits_for_ever(self) -> bool:
         candidate = self.state.candidate
@@ -237,18 +219,19 @@ class _Rollout:
     def _results(self) -> tuple[Result, ...]:
         candidate = self.state.candidate
         assert candidate, "only a candidate with traffic is judged"
-        begin = candidate.since + self.policy.settling
         look = self.trial.look or look_of(self.trial.interval, self.policy.bake(candidate.load))
+        past = self.shares[-1].percents[self.trial.stable] <= 0
+        since = horizon(self.policy, candidate, look, self.now, past=past)
         pairs = [
             (
-                self._question(self.trial.candidate, gate, begin, look),
-                self._question(self.trial.stable, gate, begin - NOISE_LOOKS * look, look),
+                self._question(self.trial.candidate, gate, since.candidate, look),
+                self._question(self.trial.stable, gate, since.stable, look),
             )
             for gate in self.trial.gates
         ]
         answers = self.source.read([one for pair in pairs for one in pair], self.now, self.shares)
         return tuple(
-            self._result(gate, mine, theirs, answers)
+            self._result(gate, mine, theirs, answers, since.lost)
             for gate, (mine, theirs) in zip(self.trial.gates, pairs, strict=True)
         )
 
@@ -256,7 +239,7 @@ class _Rollout:
         trial = self.trial
         return Question(trial.unit, trial.namespace, version, trial.runtime, gate.key, begin, look, gate.query or "")
 
-    def _result(self, gate: Gate, mine: Question, theirs: Question, answers: Answers) -> Result:
+    def _result(self, gate: Gate, mine: Question, theirs: Question, answers: Answers, lost: int) -> Result:
         failed = [self._failures(question, answers[question]) for question in (mine, theirs)]
         failures, since = max(failed)
         percents, before = self.shares[-1].percents, self.shares[-2].percents
@@ -272,6 +255,7 @@ class _Rollout:
             weight=percents[self.trial.candidate],
             stable_weight=percents[self.trial.stable],
             before_weight=before[self.trial.stable],
+            lost=lost,
         )
         return assess(gate, answers[mine], answers[theirs], asked)
 

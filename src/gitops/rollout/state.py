@@ -61,7 +61,9 @@ class Candidate:
     """It goes on through a freeze."""
     pause: Pause | None = None
     tolerated: tuple[str, ...] = ()
-    """Gates whose warnings a person accepted at the present weight."""
+    """What a person accepted at the present weight: a gate's warning by its name, and `error-rate (no data)`."""
+    resumed: int = 0
+    """When the rollout was last resumed at the present weight; 0 if it never was."""
 
     @property
     def load(self) -> int:

@@ -37,6 +37,8 @@ class Asked:
     """0 once stable answers nothing any more."""
     before_weight: float = 100.0
     """What stable answered before the present weight was set."""
+    lost: int | None = None
+    """When stable lost its traffic; None for `begin`."""
     source: str = ""
     """Where the data should come from, for the sentence that says that there are none."""
 
@@ -91,7 +93,8 @@ def seen(gate: Gate, answer: Answer | None, asked: Asked, *, stable: bool = Fals
     """What counts of an answer. Rates of traffic come as they would be with all of it."""
     if not isinstance(answer, Series):
         return Seen()
-    before = tuple(look for look in answer.looks if look.end <= asked.begin)
+    until = asked.lost if stable and asked.past and asked.lost is not None else asked.begin
+    before = tuple(look for look in answer.looks if look.end <= until)
     looks = tuple(look for look in answer.looks if asked.begin <= look.end - asked.look and look.end <= asked.now)
     found = Seen((), looks, answer.latest if asked.begin <= asked.now - asked.look else None)
 

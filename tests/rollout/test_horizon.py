@@ -1,0 +1,46 @@
+"""How far back looks count."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gitops.rollout.horizon import MOST, horizon
+from gitops.rollout.measuring import NOISE_LOOKS
+from gitops.rollout.series import LADDER, look_of
+from tests.rollout.looks import CANARY, at_weight
+
+LOOK = 60
+
+
+def test_evidence_begins_after_the_warm_up_and_anew_at_a_resume() -> None:
+    candidate = at_weight(10).state.candidate
+    assert candidate
+    begin = candidate.since + CANARY.warm_up
+    assert horizon(CANARY, candidate, LOOK, begin + 600, past=False).candidate == begin
+    resumed = replace(candidate, resumed=begin + 300)
+    assert horizon(CANARY, resumed, LOOK, begin + 600, past=False).candidate == begin + 300
+    early = replace(candidate, resumed=candidate.since + 1)
+    assert horizon(CANARY, early, LOOK, begin + 600, past=False).candidate == begin, "never into the warm-up"
+
+
+@pytest.mark.parametrize("hours", [1, 4, 48])
+def test_what_stable_was_before_it_lost_its_traffic_does_not_slide_away(hours: int) -> None:
+    candidate = at_weight(100).state.candidate
+    assert candidate
+    now = candidate.since + hours * 3600
+    found = horizon(CANARY, replace(candidate, resumed=now - 60), LOOK, now, past=True)
+    assert (found.stable, found.lost) == (candidate.since - NOISE_LOOKS * LOOK, candidate.since)
+    beside = horizon(CANARY, candidate, LOOK, now, past=False)
+    assert beside.candidate == max(candidate.since + CANARY.warm_up, now - MOST * LOOK)
+    assert beside.stable == beside.candidate - NOISE_LOOKS * LOOK
+
+
+@pytest.mark.parametrize("bake", [0, 60, 900, 3600, 9060, 24 * 3600, 7 * 24 * 3600])
+@pytest.mark.parametrize("interval", [5, 15, 30])
+def test_looks_are_short_for_any_bake(interval: int, bake: int) -> None:
+    look = look_of(interval, bake)
+    assert 4 * interval <= look <= max(LADDER[-1], 4 * interval)
+    assert 2 * look <= 300, "half of what noData.after is by default"
+    assert look_of(60, bake) == 240, "at least four scrapes"
