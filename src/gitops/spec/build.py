@@ -13,7 +13,7 @@ build:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
@@ -35,6 +35,15 @@ from gitops.spec.validation_data import Contradiction
 Format = Literal["pytorch", "torch-export", "safetensors", "savedmodel", "frozen-graph", "onnx"]
 """`pytorch` is a `.pt`: a state dict, or a whole module. `torch-export` is a `.pt2`. `safetensors` is a state dict, or
 the directory of a language model. TensorFlow has SavedModel directories and frozen graphs (`.pb`)."""
+
+CARRY_CODE: Mapping[str, str] = {
+    "pytorch": "a whole pickled module runs the code in it when it is loaded",
+    "torch-export": "torch evaluates expressions in it when it is loaded",
+    "savedmodel": "a SavedModel can read and write files when it is asked",
+    "frozen-graph": "a frozen graph can read and write files when it is asked",
+}
+"""Formats that are programs and not weights, and why. Of `pytorch`, a state dict is weights: one that `convert` puts
+into a `module`."""
 
 LLM_METHODS = ("fp8", "awq", "gptq")
 """What llm-compressor does."""
@@ -60,6 +69,9 @@ class Source(SpecModel):
     uri: SourceUri
     digest: Digest
     format: Format
+    trusted_code: bool = False
+    """You trust whoever made this checkpoint to run code on the machine of the build and of the gates. Formats that
+    are programs need it: a whole pickled module, `torch-export`, `savedmodel`, `frozen-graph`. Weights run nothing."""
     commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,64}$")] | None = None
     """Of the training code."""
     run: OneLine | None = None
@@ -132,6 +144,11 @@ def formats(build: Build) -> tuple[str, ...]:
 
 def contradictions(build: Build) -> Iterator[Contradiction]:
     """What each field allows but the whole does not; paths begin below `build`."""
+    if (source := build.source).format in CARRY_CODE and not (source.trusted_code or _is_weights(build)):
+        hint = "if you trust whoever made it to run code here, add `trustedCode: true`"
+        if source.format in ("pytorch", "torch-export"):
+            hint = f"save its state_dict() and name the class with `module`; or {hint}"
+        yield Contradiction(("source",), CARRY_CODE[source.format], hint)
     gpus = {gpu.type for stage in build.stages if (gpu := gpu_of(stage))}
     if len(gpus) > 1:
         hint = "one build runs on one machine; make two models of it"
@@ -139,6 +156,12 @@ def contradictions(build: Build) -> Iterator[Contradiction]:
     for index, (stage, given) in enumerate(zip(build.stages, formats(build), strict=False)):
         for field, message, hint in (*_order(stage, given), *_fields(stage, given)):
             yield Contradiction(("stages", str(index), *field), message, hint)
+
+
+def _is_weights(build: Build) -> bool:
+    """Whether a checkpoint of PyTorch is read as tensors alone."""
+    first = build.stages[0]
+    return build.source.format == "pytorch" and isinstance(first, Convert) and first.module is not None
 
 
 _Finding = tuple[tuple[str, ...], str, str]
@@ -184,13 +207,10 @@ def _of_convert(stage: Convert, given: str) -> Iterator[_Finding]:
         yield (), "PyTorch's models need `inputs`", "add `inputs: {x: {shape: [batch, 4]}}`"
     if given == "frozen-graph" and not (stage.inputs and stage.outputs):
         yield (), "a frozen graph needs `inputs` and `outputs`", "name its tensors, such as `x:0`"
-    if bool(stage.module) != bool(stage.code) and not (stage.code and stage.allow_pickle):
+    if bool(stage.module) != bool(stage.code) and not (stage.code and given == "pytorch"):
         yield (), "`module` and `code` go together", "say which class it is, and in which directory"
     if given == "safetensors" and not stage.module:
         yield (), "weights alone are no model", "name the class with `module` and its directory with `code`"
-    if given == "pytorch" and not stage.module and not stage.allow_pickle:
-        hint = "save its state_dict() and name the class with `module`; or trust the file with `allowPickle: true`"
-        yield (), "a whole pickled module runs the code in it when it is loaded", hint
 
 
 def _of_quantize(stage: Quantize) -> Iterator[_Finding]:

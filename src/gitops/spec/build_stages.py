@@ -100,8 +100,6 @@ class Convert(StageBase):
     """The directory with that package; its Python files are part of what the result depends on."""
     arguments: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*$")], Scalar | list[Scalar] | None] = {}
     """What the class is constructed with."""
-    allow_pickle: bool = False
-    """Load a whole pickled module. That runs whatever its author put into the file; a state dict runs nothing."""
     inputs: Annotated[dict[Tensor, TensorShape], Field(max_length=64)] = {}
     """The model's inputs in the order of its arguments. TensorFlow's models know theirs, unless they are frozen."""
     outputs: Annotated[tuple[Tensor, ...], Field(max_length=64, strict=False)] = ()

@@ -15,6 +15,7 @@ from tensorflow.python.framework.convert_to_constants import (  # type: ignore
     convert_variables_to_constants_v2,
 )
 
+from gitops.errors import GitopsError
 from gitops.stages.build import convert
 from gitops.stages.build.task import Task
 
@@ -33,6 +34,19 @@ class Softmax(tf.Module):  # type: ignore
 
 model = Softmax()
 tf.saved_model.save(model, str(DIRECTORY / "saved"), signatures={"serving_default": model.__call__})
+
+
+class Evil(Softmax):
+    """Writes a file when it is asked."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="features")])  # type: ignore
+    def __call__(self, features: Any) -> Any:
+        with tf.control_dependencies([tf.io.write_file(str(DIRECTORY / "written-by-the-graph"), "the graph ran this")]):
+            return {"shares": tf.nn.softmax(tf.matmul(features, self.weights))}
+
+
+evil = Evil()
+tf.saved_model.save(evil, str(DIRECTORY / "evil"), signatures={"serving_default": evil.__call__})
 graph = convert_variables_to_constants_v2(model.__call__.get_concrete_function()).graph
 (DIRECTORY / "frozen.pb").write_bytes(graph.as_graph_def().SerializeToString())
 
@@ -45,14 +59,20 @@ PLAIN: dict[str, Any] = {
     "sameClass": True,
 }
 FROZEN = {"inputs": {"features:0": {}}, "outputs": ["Identity:0"]}
-results = {}
-for name, form, given, changes in (
-    ("saved", "savedmodel", DIRECTORY / "saved", {}),
-    ("frozen", "frozen-graph", DIRECTORY / "frozen.pb", FROZEN),
+results: dict[str, Any] = {}
+for name, form, given, changes, trusted in (
+    ("saved", "savedmodel", DIRECTORY / "saved", {}, True),
+    ("frozen", "frozen-graph", DIRECTORY / "frozen.pb", FROZEN, True),
+    ("saved-not-trusted", "savedmodel", DIRECTORY / "saved", {}, False),
+    ("frozen-not-trusted", "frozen-graph", DIRECTORY / "frozen.pb", FROZEN, False),
 ):
     output, scratch = DIRECTORY / name / "output", DIRECTORY / name / "scratch"
     output.mkdir(parents=True)
     scratch.mkdir()
-    task = Task("convert", {**PLAIN, **changes}, given, form, output, scratch, say=lambda _: None)
-    results[name] = convert.run(task).document()
+    facts = {"trustedCode": trusted}
+    task = Task("convert", {**PLAIN, **changes}, given, form, output, scratch, facts=facts, say=lambda _: None)
+    try:
+        results[name] = convert.run(task).document()
+    except GitopsError as error:
+        results[name] = {"error": str(error)}
 (DIRECTORY / "results.json").write_text(json.dumps(results))

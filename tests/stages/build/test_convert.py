@@ -2,14 +2,21 @@
 
 import json
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gitops.errors import GitopsError
+from gitops.spec.build import Build
+from gitops.stages.build.runner import run_build
+from gitops.stages.confinement import isolation
 from gitops.stages.digest import digest_path
 from tests.stages.build.projects import Project
+from tests.stages.build.projects import written as written_build
 
+FORMS = {"saved": "savedmodel", "frozen": "frozen-graph"}
 ROOT = Path(__file__).parents[3]
 HERE = Path(__file__).parent
 
@@ -78,6 +85,10 @@ def test_a_difference_beyond_the_tolerance_is_told_with_its_place_and_both_value
     ("case", "words"),
     [
         ("pickle-refused", "loading one runs the code in it"),
+        ("program-refused", "torch-export is a program and not weights"),
+        ("pickled-weights", "says that a part is pickled, and unpickling runs the code in it"),
+        ("pickled-samples", "holds more than tensors"),
+        ("compiled", "model.so' is neither a tensor nor text"),
         ("pickle-as-state-dict", "this is more than a state dict"),
         ("other-arguments", "the weights do not fit the class: size mismatch for first.weight"),
         ("no-such-class", "the model cannot be made: AttributeError"),
@@ -85,6 +96,7 @@ def test_a_difference_beyond_the_tolerance_is_told_with_its_place_and_both_value
 )
 def test_what_cannot_be_loaded_is_said(results: tuple[Path, dict[str, Any]], case: str, words: str) -> None:
     assert words in results[1][case]["error"]
+    assert not (results[0] / "ran").exists(), "code of a checkpoint was run"
 
 
 def test_tensorflow_is_converted_by_tf2onnx(build_tools: Path, tmp_path: Path) -> None:
@@ -96,3 +108,18 @@ def test_tensorflow_is_converted_by_tf2onnx(build_tools: Path, tmp_path: Path) -
     assert passed(documents["frozen"])
     assert documents["saved"]["signature"]["outputs"][0]["name"] == "shares"
     assert documents["frozen"]["signature"]["inputs"][0]["name"] == "features:0"
+    for name in ("saved", "frozen"):
+        assert f"{FORMS[name]} is a program and not weights" in documents[f"{name}-not-trusted"]["error"]
+
+    # One that writes a file when it is asked: trusted by name, it runs, and all the same finds no such place.
+    written = tmp_path / "written-by-the-graph"
+    source = {"uri": f"file://{tmp_path}/evil", "digest": digest_path(tmp_path / "evil").digest, "format": "savedmodel"}
+    project = Project(tmp_path / "project", build_tools)
+    project.path.mkdir()
+    convert = {"stage": "convert"}
+    build = written_build(convert, python=str(build_tools), source={**source, "trustedCode": True})
+    said: list[str] = []
+    with suppress(GitopsError):
+        run_build(Build.model_validate(build), project.path, model="m", version="1", say=said.append)
+    assert isolation() or not written.exists()
+    assert said[0] == "m: stages run without network, and see their inputs and tools alone" or isolation() in said[0]

@@ -9,6 +9,7 @@ import pytest
 from gitops.errors import GitopsError
 from gitops.stages.build import process
 from gitops.stages.build.process import Bounds, StageProcess
+from gitops.stages.confinement import Room, home_of
 
 PLENTY = Bounds(30, 2**40)
 
@@ -22,7 +23,7 @@ def run(
     monkeypatch.setattr(process, "CHILD", child)
     said: list[str] = []
     result = tmp_path / "result.json"
-    running = StageProcess(sys.executable, said.append)
+    running = StageProcess(sys.executable, said.append, Room(tmp_path, home_of(sys.executable)))
     return running.run([str(result)], result, tmp_path / "stage.log", bounds, "iris: 1 convert"), said
 
 
@@ -66,6 +67,6 @@ def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_python_that_is_not_there(tmp_path: Path) -> None:
-    running = StageProcess(str(tmp_path / "python"), print)
+    running = StageProcess(str(tmp_path / "python"), print, Room(tmp_path), confined=False)
     with pytest.raises(GitopsError, match="cannot be started: No such file"):
         running.run(["x"], tmp_path / "r", tmp_path / "l", PLENTY, "iris")

@@ -8,8 +8,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from gitops.spec.build import Build, contradictions, formats
-from tests.stages.build.projects import CONVERT, INT8, TRITON, parsed, written
+from gitops.spec.build import CARRY_CODE, Build, contradictions, formats
+from gitops.stages.build.convert import PROGRAMS
+from tests.stages.build.projects import CONVERT, DIGEST, INT8, TRITON, parsed, written
 
 BASE = "vllm/vllm-openai@sha256:" + "2" * 64
 IMAGE: dict[str, Any] = {"stage": "package", "as": "image", "server": "vllm", "base": BASE, "image": "acme/iris"}
@@ -44,7 +45,8 @@ def test_numbers_may_be_written_as_yaml_misreads_them() -> None:
         ((TRITON,), "stages.0", "`package` cannot take pytorch"),
         ((CONVERT, TRITON, INT8), "stages.2", "`quantize` cannot take triton"),
         ((CONVERT, FP8), "stages.1", "`quantize` cannot take onnx"),
-        (({**CONVERT, "module": None, "code": None},), "stages.0", "a whole pickled module runs the code in it"),
+        (({**CONVERT, "module": None, "code": None},), "source", "a whole pickled module runs the code in it"),
+        ((IMAGE,), "source", "a whole pickled module runs the code in it"),
         (({**CONVERT, "code": None},), "stages.0", "`module` and `code` go together"),
         (({**CONVERT, "inputs": {}},), "stages.0", "PyTorch's models need `inputs`"),
         ((CONVERT, {**INT8, "labelled": None}), "stages.1.maxAccuracyDrop", "accuracy needs `labelled` samples"),
@@ -64,6 +66,22 @@ def test_numbers_may_be_written_as_yaml_misreads_them() -> None:
 def test_contradictions(stages: tuple[dict[str, Any], ...], where: str, message: str) -> None:
     plain = [{name: value for name, value in stage.items() if value is not None} for stage in stages]
     assert (where, message) in [(path, text[: len(message)]) for path, text in found(*plain)]
+
+
+@pytest.mark.parametrize("form", ["pytorch", "torch-export", "savedmodel", "frozen-graph"])
+def test_a_format_that_is_a_program_is_trusted_by_name(form: str) -> None:
+    """Found by use: that nothing of a checkpoint is run was promised of all formats, and held for one."""
+    plain = {name: value for name, value in CONVERT.items() if name not in ("module", "code")}
+    source = {"uri": "file://checkpoints/iris", "digest": DIGEST, "format": form}
+    ((path, message, hint),) = contradictions(parsed(plain, source=source))
+    assert path == ("source",)
+    assert "when it is" in message
+    assert "`trustedCode: true`" in hint
+    assert found(plain, source={**source, "trustedCode": True}) == []
+
+
+def test_both_sides_know_the_same_programs() -> None:
+    assert PROGRAMS | {"pytorch"} == CARRY_CODE.keys()
 
 
 def test_stages_for_two_gpus_do_not_fit_one_machine() -> None:

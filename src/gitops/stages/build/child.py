@@ -17,7 +17,12 @@ _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 def _end_with_parent(parent: int) -> None:
-    """On Linux, a stage ends when the build is killed; elsewhere it works on for nothing."""
+    """On Linux, a stage ends when the build is killed; elsewhere it works on for nothing.
+
+    One in a room of its own, whose `parent` is 0, is ended by what made the room.
+    """
+    if not parent:
+        return
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

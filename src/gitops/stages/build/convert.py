@@ -12,6 +12,9 @@ from gitops.stages.build.compare import compare
 from gitops.stages.build.samples import Arrays, fitted, load_arrays, random_arrays
 from gitops.stages.build.task import Outcome, Signature, Task
 
+PROGRAMS = frozenset({"torch-export", "savedmodel", "frozen-graph"})
+"""Formats that cannot be read without running what their author put into them; `gitops.spec.build` says why."""
+
 Original = Callable[[Arrays], Sequence[Any]]
 """Asks the original model; outputs in the order of the converted one's."""
 
@@ -22,6 +25,9 @@ def run(task: Task) -> Outcome:
     Raises GitopsError when the source cannot be loaded or has no ONNX equivalent.
     """
     target = task.output / graph.FILE
+    if task.form in PROGRAMS and not task.facts.get("trustedCode"):
+        hint = "if you trust whoever made it, add `trustedCode: true` to `build.source`"
+        raise GitopsError(f"{task.form} is a program and not weights", where=str(task.given), hint=hint)
     original = _SOURCES[task.form](task, target)
     task.say("checking the ONNX file")
     graph.check(target)

@@ -84,8 +84,10 @@ from llmcompressor import oneshot
 {imports}
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-model = AutoModelForCausalLM.from_pretrained({model!r}, dtype="auto", device_map="auto", local_files_only=True)
-tokenizer = AutoTokenizer.from_pretrained({model!r}, local_files_only=True)
+model = AutoModelForCausalLM.from_pretrained(
+    {model!r}, dtype="auto", device_map="auto", local_files_only=True, use_safetensors=True, trust_remote_code=False
+)
+tokenizer = AutoTokenizer.from_pretrained({model!r}, local_files_only=True, trust_remote_code=False)
 {data}
 oneshot(model=model, recipe=[{recipe}]{asked})
 model.save_pretrained({output!r}, save_compressed=True)

@@ -46,7 +46,8 @@ class Step:
     tools: tuple[str, ...]
     """Distributions whose versions matter; `trtexec`; `builder`, which says whether an image can be built."""
     facts: tuple[str, ...]
-    """What it has to know of the build: `model`, `version`, `commit`, `commitTime`, `source`, `signature`."""
+    """What it has to know of the build: `model`, `version`, `commit`, `commitTime`, `source`, `signature`,
+    `trustedCode`."""
     timeout: int
     """Seconds."""
 
@@ -94,6 +95,8 @@ def _tools(stage: Stage, takes: str) -> tuple[str, ...]:
 
 
 def _facts(stage: Stage) -> tuple[str, ...]:
+    if isinstance(stage, Convert):
+        return ("trustedCode",)
     if not isinstance(stage, Package):
         return ()
     if stage.kind == "triton":

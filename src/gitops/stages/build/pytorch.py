@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gitops.errors import GitopsError
-from gitops.stages.build import graph
+from gitops.stages.build import graph, pt2
 from gitops.stages.build.task import Task, only_file, tool
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -21,12 +21,12 @@ _SAVE = "save model.state_dict() and name its class with `module`"
 def load(task: Task) -> Any:
     """The model, ready to be asked: an ExportedProgram for `.pt2`, else a Module in evaluation mode.
 
-    A file is read as tensors only, unless `allowPickle` says that its author is trusted. Raises GitopsError.
+    A file is read as tensors only, unless `trustedCode` says that its author is trusted. Raises GitopsError.
     """
     torch = tool("torch")
     torch.manual_seed(0)
     if task.form == "torch-export":
-        return _exported(only_file(task.given, (".pt2",)))
+        return _exported(only_file(task.given, (".pt2",)), task.scratch)
     if "code" in task.files:
         sys.dont_write_bytecode = True
         sys.path.insert(0, str(task.files["code"]))
@@ -34,7 +34,7 @@ def load(task: Task) -> Any:
         model = _construct(task)
         _fill(model, _state(task), str(task.given))
         return model.eval()
-    return _pickled(only_file(task.given, (".pt", ".pth", ".bin")), task.parameters["allowPickle"]).eval()
+    return _pickled(only_file(task.given, (".pt", ".pth", ".bin")), bool(task.facts.get("trustedCode"))).eval()
 
 
 def export(model: Any, parameters: Mapping[str, Any], target: Path) -> None:
@@ -158,7 +158,7 @@ def _pickled(path: Path, allowed: bool) -> Any:
     torch = tool("torch")
     if not allowed:
         what = "this may be a whole pickled module, and loading one runs the code in it"
-        raise GitopsError(what, where=str(path), hint=f"{_SAVE}, or trust the file with `allowPickle: true`")
+        raise GitopsError(what, where=str(path), hint=f"{_SAVE}, or trust its author with `trustedCode: true`")
     if zipfile.is_zipfile(path) and any("/code/" in name for name in zipfile.ZipFile(path).namelist()):
         raise GitopsError("this is TorchScript", where=str(path), hint="save it with torch.export.save as .pt2")
     try:
@@ -171,9 +171,10 @@ def _pickled(path: Path, allowed: bool) -> Any:
     return model
 
 
-def _exported(path: Path) -> Any:
+def _exported(path: Path, scratch: Path) -> Any:
+    plain = pt2.checked(path, scratch)
     try:
-        return tool("torch").export.load(path)
+        return tool("torch").export.load(plain)
     except Exception as error:  # one of many
         what = f"it cannot be loaded: {_reason(error)}"
         raise GitopsError(what, where=str(path), hint="write it with torch.export.save, by the same torch") from error

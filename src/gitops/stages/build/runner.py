@@ -27,10 +27,13 @@ from gitops.stages.build.process import Bounds, StageProcess
 from gitops.stages.build.task import Outcome, Task
 from gitops.stages.build.transfer import fetch
 from gitops.stages.build.workspace import DIRECTORY, Done, Work, Workspace
+from gitops.stages.confinement import IMAGE_BUILDERS, Room, home_of, isolation
 from gitops.stages.digest import FileDigest, combined, digest_path
 from gitops.stages.results import GateResult, summary
 
 _UNITS = {"Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_PACKAGE = Path(__file__).resolve().parents[2]
+"""What the process of a stage imports of us."""
 _ASKING = 300.0
 """Seconds that asking for the versions of tools may take."""
 
@@ -90,6 +93,10 @@ class Builder:
     def run(self) -> BuildResult:
         """All stages. Raises BuildRejected, or GitopsError for what could not be done."""
         source = self.build.source
+        if reason := isolation():
+            self.say(f"{self.model}: stages can reach the network and your files, because {reason}")
+        else:
+            self.say(f"{self.model}: stages run without network, and see their inputs and tools alone")
         given = fetch(source.uri, source.digest, self.project, self.workspace.root, self.say)
         digest, signature, results = source.digest, None, []
         for step in self.steps:
@@ -138,14 +145,21 @@ class Builder:
         return done
 
     def _run(self, step: Step, task: Task, work: Work, name: str) -> tuple[Outcome, int]:
-        written, result = work.root / "task.json", work.root / "result.json"
+        written, result = work.scratch / "task.json", work.scratch / "result.json"
         written.write_text(json.dumps(task.document()))
         bounds = Bounds(step.timeout, int(self.build.memory[:-2]) * _UNITS[self.build.memory[-2:]])
-        process = StageProcess(self.python, self.say)
+        python = (*map(Path, self.versions["paths"]), *home_of(self.python))
+        reads = (*python, _PACKAGE, task.given, *task.files.values())
+        builder = "builder" in step.tools
+        process = StageProcess(
+            self.python,
+            self.say,
+            Room(work.scratch, reads, (work.output,)),
+            also=IMAGE_BUILDERS if builder else (),
+            confined=not builder,
+        )
         arguments = ["run", str(result), str(written)]
         document = process.run(arguments, result, self.workspace.log(name), bounds, self._title(step))
-        for path in (written, result):
-            path.unlink()
         return Outcome.parse(document), process.peak
 
     @cached_property
@@ -155,12 +169,13 @@ class Builder:
         return str((self.project / chosen).absolute()) if chosen else sys.executable
 
     @cached_property
-    def versions(self) -> Mapping[str, str]:
-        """The versions of all tools of the build, asked once."""
+    def versions(self) -> Mapping[str, Any]:
+        """The versions of all tools of the build, and the `paths` of its Python; asked once."""
         names = sorted({tool for step in self.steps for tool in self._names(step)})
         with tempfile.TemporaryDirectory() as directory:
             result, log = Path(directory, "versions.json"), Path(directory, "log")
-            process = StageProcess(self.python, self.say)
+            also = IMAGE_BUILDERS if "builder" in names else ()
+            process = StageProcess(self.python, self.say, Room(Path(directory)), also, confined=False)
             asked = ["versions", str(result), *(name for name in names if name not in ("tensorrt", "gpu"))]
             return process.run(asked, result, log, Bounds(_ASKING, 2**40), self.model)
 
@@ -170,6 +185,7 @@ class Builder:
     def _facts(self, signature: Any) -> Iterator[tuple[str, Any]]:
         source = self.build.source.model_dump(mode="json", exclude_none=True)
         yield from (("model", self.model), ("version", self.version), ("source", source), ("signature", signature))
+        yield "trustedCode", self.build.source.trusted_code
         if any("commit" in step.facts for step in self.steps):
             commit, when = self.commit
             yield from (("commit", commit), ("commitTime", when))

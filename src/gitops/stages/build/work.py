@@ -68,7 +68,8 @@ def _progress() -> Callable[[str], None]:
 
 
 def _versions(names: Sequence[str]) -> dict[str, Any]:
-    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    """The versions by name, and below `paths` where this Python and its packages lie."""
+    found: dict[str, Any] = {"python": ".".join(map(str, sys.version_info[:3])), "paths": _paths()}
     for name in names:
         if name == "trtexec":
             module: Any = import_module("gitops.stages.build.trtexec")
@@ -83,3 +84,9 @@ def _versions(names: Sequence[str]) -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _paths() -> list[str]:
+    """Where this Python and its packages lie."""
+    places = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix, *sys.path]
+    return sorted({place for place in places if Path(place).is_absolute() and Path(place).exists()})
