@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from gitops.errors import GitopsError
+from gitops.rollout.load import grown as size_of
 from gitops.rollout.machine import Decision, needed, step, trailers
 from gitops.rollout.observation import CAUTION, Command, Observation
 from gitops.rollout.phases import TRANSITIONS, Kind, Phase
@@ -87,6 +89,8 @@ looks = st.builds(
     commands=st.one_of(st.just(()), st.lists(commands, max_size=2).map(tuple)),
     approvals=st.sampled_from(((), ("ada", "bob"))),
     freeze=st.sampled_from(("", "", "", "holidays")),
+    load=st.sampled_from(((), (), (("eu", Fraction(2)),), (("eu", Fraction(3, 2)), ("us", Fraction(2))))),
+    held=st.one_of(st.just(()), st.lists(percent, min_size=1, max_size=3).map(tuple)),
 )
 
 
@@ -99,6 +103,7 @@ def well(now: int) -> Observation:
 mishaps = st.one_of(
     st.fixed_dictionaries({"results": results.map(tuple)}),
     st.fixed_dictionaries({"ready": percent}),
+    st.fixed_dictionaries({"load": st.just((("eu", Fraction(4)),)), "ready": percent, "held": st.just((100,) * 3)}),
     st.fixed_dictionaries({"ready_waves": st.lists(percent, min_size=2, max_size=3).map(tuple)}),
     st.fixed_dictionaries({"room": st.just(False), "ready": percent, "ready_waves": st.just((100, 0, 0))}),
     st.fixed_dictionaries({"commands": st.lists(commands, min_size=1, max_size=2).map(tuple)}),
@@ -159,9 +164,14 @@ def _weights(policy: Policy, before: RolloutState, seen: Observation, decision: 
     if grown and any(had):
         assert not [one for one in seen.results if _undone(policy, before, one)], "only passes go on"
         assert set(policy.gates) <= {one.gate for one in seen.results}, "no data never counts as a pass"
-    lost = any(load > one for load, one in zip(had, ready, strict=True) if one is not None)
+    held = [*seen.held, *(None,) * policy.waves][: policy.waves] if seen.held else ready
+    lost = any(load > one for load, one in zip(had, held, strict=True) if one is not None)
     if lost and policy.lost_capacity == "roll-back":
         assert decision.kind == "roll-back"
+    several = decision.state.candidate or decision.state.kept
+    assert not several or all(dict(decision.state.load)[cluster] >= load for cluster, load in before.load), "held"
+    if grown or decision.kind == "scale":
+        assert decision.state.load == size_of(before.load, seen.load), "sized for the load that there is"
     scales = decision.state.scales(policy.waves)
     assert all(scale >= load for scale, load in zip(scales, has, strict=True)), "rendered for what it gets"
     assert max(scales) <= (decision.state.candidate.scale if decision.state.candidate else 0)
@@ -421,6 +431,7 @@ def wander(chance: random.Random) -> set[tuple[Phase, Kind, Phase]]:
             results=tuple(Verdict(gate, status, status) for gate in GATES),
             commands=(Command(chance.choice(CAUTION), "ada"),) if chance.random() < 0.25 else (),
             approvals=("bob",) if chance.random() < 0.5 else (),
+            load=(("eu", Fraction(chance.choice((2, 3, 4)))),) if chance.random() < 0.2 else (),
         )
         decision = checked(policy, state, seen)
         if decision.kind != "hold":

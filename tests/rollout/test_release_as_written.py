@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 
@@ -38,6 +39,7 @@ CHAT, NEXT = ModelVersion("1.2.0", "sha256:12"), ModelVersion("1.3.0", "sha256:1
 ROLLOUTS = {
     "candidate": Candidate(NEXT, "baking", 10, 1_700_000_000, 1_700_000_060, 1_700_000_060, step=2, weight=10),
     "second wave": Candidate(NEXT, "starting", 50, 1, 2, 3, wave=1, scales=(100, 50), hotfix=True),
+    "sized": Candidate(NEXT, "baking", 50, 1, 2, 3, weight=50, basis=(("one", Fraction(4, 3)),)),
     "paused": Candidate(
         NEXT, "baking", 1, 1, 2, 3, mirror=1, pause=Pause("person", 'by hand: "no"', "ann"), tolerated=("error-rate",)
     ),
@@ -55,6 +57,7 @@ def test_a_rollout_under_way_comes_back(candidate: Candidate | None, source: Spe
         kept=(Kept(ModelVersion("1.1.0", "sha256:11"), 5, 6, True), Kept(CHAT, 7, 8, False, 10, (10, 0))),
         rejected=(Rejection(NEXT, "latency-p99: 2 s", 9),),
         approvals=(Approval("sha256:13", "ann@acme.example"),),
+        load=(("one", Fraction(2)), ("two-2", Fraction(5, 3))),
         rollout_id="01JD0Q",
         models={"1.2.0": '{"version":"1.2.0","serve":{"env":{"A":"\\"b: c\\""}}}', "1.3.0": "{}"},
     )

@@ -124,11 +124,12 @@ _BLIND: Collection[str] = ("abort", "rollback", "pause", "retry", "approve")
 
 def _view(session: Session, memory: Memory, commands: Commands, only: Collection[UnitKey] | None) -> _View:
     stored, now = session.world.stored(), int(session.world.clock.now())
-    found = {here.unit: here for here in standings(session.spec, stored, now, always=commands)}
-    if only is not None:
-        found = {unit: here for unit, here in found.items() if unit in only}
     blindly = bool(commands) and all(asked.kind in _BLIND for asked in commands.values())
     sight = _NOTHING_SEEN if blindly or not stored.releases else look(session, stored)
+    census = sight.census
+    found = {here.unit: here for here in standings(session.spec, stored, now, commands, census)}
+    if only is not None:
+        found = {unit: here for unit, here in found.items() if unit in only}
     if only is not None:
         astray = {unit: clusters for unit, clusters in sight.astray.items() if unit in only}
         sight = Sight(sight.clusters, sight.blind, astray)
@@ -136,7 +137,7 @@ def _view(session: Session, memory: Memory, commands: Commands, only: Collection
     if not blindly:
         watched = [here for unit, here in found.items() if _has_traffic(here) and unit not in sight.astray]
         results = judge(session, stored, watched, now, memory)
-    room, said = Room(session.spec, stored), troubles(session, sight, _getting_ready(found))
+    room, said = Room(session.spec, stored, census), troubles(session, sight, _getting_ready(found))
     observations = {}
     for unit, here in found.items():
         candidate = here.state.candidate
@@ -170,6 +171,7 @@ def _observed(
         ready = sight.ready(here, candidate.version)
         changed["ready"] = ready[min(candidate.wave, len(ready) - 1)]
         changed["ready_waves"] = ready if len(ready) > 1 else ()
+        changed["held"] = sight.ready(here, candidate.version, candidate.basis)
     if stable and sight.clusters:
         known = [one for one in sight.ready(here, stable) if one is not None]
         changed |= {"stable_ready": min(known) if known else None}

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from gitops.engine.session import Session
 from gitops.errors import GitopsError
+from gitops.plan.census import Census
 from gitops.plan.observed import Readiness, Workload
 from gitops.plan.rollouts import Standing
 from gitops.plan.settled import Sighting, unsettled
 from gitops.plan.stored import Stored
-from gitops.render.live import share_of
+from gitops.render.live import full_size, share_of
+from gitops.rollout.load import Loads, grown, load_on
 from gitops.rollout.state import ModelVersion
 from gitops.spec.promotion import wave_of
 from gitops.spec.resolved import Spec
@@ -35,12 +37,21 @@ class Sight:
     astray: Mapping[UnitKey, tuple[str, ...]]
     """Units that are not where Git says, with the clusters."""
 
-    def ready(self, here: Standing, version: ModelVersion) -> tuple[int | None, ...]:
-        """For each wave the percent of all traffic that a version can carry on each of its clusters; None: unknown."""
-        return tuple(self._ready(here, version, clusters) for clusters in wave_of(here.environment))
+    @property
+    def census(self) -> Census:
+        """What runs, without what Git says of it."""
+        return Census({name: sighting.workloads for name, sighting in self.clusters.items()})
 
-    def _ready(self, here: Standing, version: ModelVersion, clusters: tuple[str, ...]) -> int | None:
-        model = here.models()[version.version]
+    def ready(self, here: Standing, version: ModelVersion, load: Loads | None = None) -> tuple[int | None, ...]:
+        """For each wave the percent of all traffic that a version can carry on each of its clusters; None: unknown.
+
+        Measured by the load that there is now, or by another one.
+        """
+        load = grown(here.state.load, here.load) if load is None else load
+        return tuple(self._ready(here, version, clusters, load) for clusters in wave_of(here.environment))
+
+    def _ready(self, here: Standing, version: ModelVersion, clusters: tuple[str, ...], load: Loads) -> int | None:
+        replicas = here.models()[version.version].serve.replicas
         found = []
         for cluster in clusters:
             sighting = self.clusters.get(cluster)
@@ -49,7 +60,8 @@ class Sight:
             workload = sighting.workloads.get((here.unit, version.version))
             if workload and workload.ready is None:
                 return None
-            found.append(share_of(workload.ready, model.serve.replicas.min) if workload and workload.ready else 0)
+            whole = full_size(replicas, load_on(load, cluster))
+            found.append(share_of(workload.ready, whole) if workload and workload.ready else 0)
         return min(found)
 
 

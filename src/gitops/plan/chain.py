@@ -102,7 +102,12 @@ class Chain:
         files = self.renderer.unit(self.course.standing.unit, step.lives, step.waves)
         if not self.partial:
             return files
-        return {path: content for path, content in files.items() if path not in before or not self._is_stable(path)}
+        return {
+            path: content
+            for path, content in files.items()
+            # An edit that waits changes nothing of stable, but what it is held at belongs to the rollout.
+            if path not in before or not self._is_stable(path) or path.endswith("/autoscaler.yaml")
+        }
 
     def _is_over(self, path: str, files: Mapping[str, bytes], step: Step) -> bool:
         if path in files:
@@ -161,6 +166,7 @@ def recorded(release: Release, state: RolloutState, models: Mapping[str, Model])
         kept=state.kept,
         rejected=state.rejected,
         approvals=state.approvals,
+        load=state.load,
         models=MappingProxyType({version.version: _dumped(models, version) for version in running}),
     )
 

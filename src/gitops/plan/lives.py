@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from gitops.errors import GitopsError
 from gitops.render.live import Live, Share, Waves
+from gitops.rollout.load import DECLARED, load_on
 from gitops.rollout.release import Release, record_path
 from gitops.rollout.state import ModelVersion, RolloutState, Traffic
 from gitops.spec.environment import Environment
@@ -49,7 +50,7 @@ def _frozen(text: str) -> Model:
 def lives_of(release: Release, state: RolloutState, models: Mapping[str, Model]) -> tuple[Live, ...]:
     """What runs in that state: stable, the candidate unless it waits for room, then what is kept.
 
-    Where waves differ, it is as in the present wave; `waves_of` says the rest.
+    Where waves or loads differ, it is as in the present wave at the declared size; `waves_of` says the rest.
     """
     present = state.candidate.wave if state.candidate else 0
     return _lives(release, state, models, state.traffic, present)
@@ -58,14 +59,16 @@ def lives_of(release: Release, state: RolloutState, models: Mapping[str, Model])
 def waves_of(
     release: Release, state: RolloutState, models: Mapping[str, Model], environment: Environment
 ) -> Waves | None:
-    """What runs on each cluster where that differs between waves; None when all clusters are alike."""
+    """What runs on each cluster where that differs between waves or by load; None when all clusters are alike."""
     waves = wave_of(environment)
-    if len(waves) < 2 or not (state.candidate or state.kept):
+    if not (state.candidate or state.kept) or (len(waves) < 2 and not state.load):
         return None
     result: dict[str, Sequence[int | Share]] = {}
     for number, (clusters, traffic) in enumerate(zip(waves, state.weights(len(waves)), strict=True)):
         shares = [Share(*live[1:]) for live in _lives(release, state, models, traffic, number)]
-        result.update(dict.fromkeys(clusters, shares))
+        for cluster in clusters:
+            load = load_on(state.load, cluster)
+            result[cluster] = [share._replace(load=load) for share in shares] if load != DECLARED else shares
     return result
 
 

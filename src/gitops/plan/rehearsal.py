@@ -15,6 +15,7 @@ from gitops.plan.rollouts import Course, Standing
 from gitops.plan.room import Place, Pools
 from gitops.render.live import Live, Waves, replicas_for, share_of
 from gitops.rollout.events import Event
+from gitops.rollout.load import grown
 from gitops.rollout.machine import step
 from gitops.rollout.observation import Observation
 from gitops.rollout.policy import Policy
@@ -129,6 +130,8 @@ def _moments(pools: Pools, here: Standing, state: RolloutState, now: int) -> Ite
             size = chosen.replicas.min, chosen.load_time
         scenes = tuple(_walk(policy, _going(state), here.target, now, *size))
     for at, event, after in scenes:
+        if after.candidate or after.kept:
+            after = replace(after, load=grown(after.load, here.load))
         lives, waves = _running(here, after, models)
         gpus = needed = pools.taken(here.unit, lives, waves)
         if after.kept:

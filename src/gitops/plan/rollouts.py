@@ -6,11 +6,13 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from gitops.plan.census import NOTHING_SEEN, Census
 from gitops.plan.lives import lives_of, models_of, target_of, waves_of
 from gitops.plan.room import Room
 from gitops.plan.stored import Stored
 from gitops.render.live import Live, Waves
 from gitops.rollout.approvals import Uncounted, decide
+from gitops.rollout.load import Loads, grown
 from gitops.rollout.machine import Decision, needed
 from gitops.rollout.observation import Observation
 from gitops.rollout.policy import Policy, policy_of
@@ -42,9 +44,11 @@ class Standing:
     manual: bool
     freeze: str
     environment: Environment
+    load: Loads = ()
+    """How much more all traffic takes now than declared, as far as anything running shows it."""
 
     def observe(self, now: int, room: Room) -> Observation:
-        """What Git alone shows. Nothing is known to be ready, and no gate has been asked."""
+        """What Git alone shows, with the load. Nothing is known to be ready, and no gate has been asked."""
         return Observation(
             now=now,
             target=self.target,
@@ -52,6 +56,7 @@ class Standing:
             entry=self.entry,
             manual=self.manual,
             freeze=self.freeze,
+            load=self.load,
         )
 
     def has_room(self, room: Room) -> bool:
@@ -62,7 +67,7 @@ class Standing:
         model = self.models()[candidate.version.version] if candidate else self.model
         waves = zip(wave_of(self.environment), needed(self.policy, self.state, self.target), strict=False)
         scales = {cluster: scale for clusters, scale in waves for cluster in clusters}
-        return room.fits(self.unit, model, scales)
+        return room.fits(self.unit, model, scales, grown(self.state.load, self.load))
 
     def models(self, *, as_released: bool = False) -> dict[str, Model]:
         """Every version that may run here: those of the record, and the one that the spec names.
@@ -82,24 +87,26 @@ class Step:
     waves: Waves | None
 
 
-def standings(spec: Spec, stored: Stored, now: int, always: Container[UnitKey] = ()) -> Iterator[Standing]:
+def standings(
+    spec: Spec, stored: Stored, now: int, always: Container[UnitKey] = (), census: Census = NOTHING_SEEN
+) -> Iterator[Standing]:
     """Every released unit of the spec that is not simply running what the spec names, and those of `always`."""
     freezes = {name: frozen(environment, now) for name, environment in spec.environments.items()}
     for unit, model in spec.models.items():
         release = stored.releases.get(unit)
         if release is not None and (unit in always or not (release.settled and _runs(release, model))):
-            yield standing(spec, stored, unit, freezes[unit.environment])
+            yield standing(spec, stored, unit, freezes[unit.environment], census)
 
 
-def standing(spec: Spec, stored: Stored, unit: UnitKey, freeze: str) -> Standing:
-    """Where one released unit stands."""
+def standing(spec: Spec, stored: Stored, unit: UnitKey, freeze: str, census: Census = NOTHING_SEEN) -> Standing:
+    """Where one released unit stands; `census` shows the load."""
     model, release, environment = spec.models[unit], stored.releases[unit], spec.environments[unit.environment]
     state, target = release.state, target_of(model)
     entry = _entry(spec, stored, unit, target)
     if entry and state.candidate:
         # The version on its way goes on: the next one has yet to be verified before it comes here.
         target, entry = state.candidate.version, ""
-    return Standing(
+    here = Standing(
         unit=unit,
         release=release,
         model=model,
@@ -111,6 +118,7 @@ def standing(spec: Spec, stored: Stored, unit: UnitKey, freeze: str) -> Standing
         freeze=freeze,
         environment=environment,
     )
+    return replace(here, load=census.load(release, here.models(), environment)) if census.workloads else here
 
 
 def first_entry(spec: Spec, stored: Stored, unit: UnitKey) -> str:
@@ -156,14 +164,18 @@ def course(here: Standing, decisions: Sequence[Decision], *, as_released: bool =
 
 
 def courses(
-    spec: Spec, stored: Stored, now: int, uncounted: Mapping[UnitKey, Uncounted] = MappingProxyType({})
+    spec: Spec,
+    stored: Stored,
+    now: int,
+    uncounted: Mapping[UnitKey, Uncounted] = MappingProxyType({}),
+    census: Census = NOTHING_SEEN,
 ) -> dict[UnitKey, Course]:
     """The course of every unit that does not simply run what the spec names, as far as Git alone can say.
 
-    `uncounted` are recorded approvals that do not count.
+    `uncounted` are recorded approvals that do not count; `census` is what runs, where somebody looked.
     """
-    room = Room(spec, stored)
-    return {here.unit: _due(here, now, room, uncounted.get(here.unit, {})) for here in standings(spec, stored, now)}
+    room, found = Room(spec, stored, census), standings(spec, stored, now, census=census)
+    return {here.unit: _due(here, now, room, uncounted.get(here.unit, {})) for here in found}
 
 
 def _due(here: Standing, now: int, room: Room, uncounted: Uncounted) -> Course:

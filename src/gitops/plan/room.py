@@ -1,19 +1,22 @@
 """GPUs that versions take, by cluster and pool, and whether there is room for more of them.
 
 What a version takes follows from the same numbers as its manifests: `render.live` says how many replicas it has.
-Autoscaled versions count with the least that they run.
+Autoscaled versions count with what runs of them where somebody looked (`Census`), else with the least that they run.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
+from gitops.plan.census import NOTHING_SEEN, Census
 from gitops.plan.lives import lives_of, models_of, waves_of
 from gitops.plan.stored import Stored
-from gitops.render.live import Live, Waves, lives_in, replica_share, replicas_for, replicas_of
+from gitops.render.live import Live, Waves, full_size, lives_in, replica_share, replicas_for, replicas_of
+from gitops.rollout.load import Loads, load_on
 from gitops.rollout.release import Release
 from gitops.spec.pipeline import Model, Serve
 from gitops.spec.placement import Pool, choose_pool, pools
@@ -51,16 +54,25 @@ class Pools:
         return bool(environment and environment.gateway and model and model.route)
 
     def taken(
-        self, unit: UnitKey, lives: Sequence[Live], waves: Waves | None, clusters: Sequence[str] | None = None
+        self,
+        unit: UnitKey,
+        lives: Sequence[Live],
+        waves: Waves | None,
+        clusters: Sequence[str] | None = None,
+        census: Census = NOTHING_SEEN,
     ) -> Counter[Place]:
-        """GPUs of versions that run side by side, on these clusters; by default on all of the environment."""
+        """GPUs of versions that run side by side, on these clusters; by default on all of the environment.
+
+        An autoscaler may run more than it is held at: `census` says how many.
+        """
         found: Counter[Place] = Counter()
         routed = self.routed(unit)
         for cluster in self._spec.environments[unit.environment].clusters if clusters is None else clusters:
             here = lives_in(cluster, lives, waves)
             for live, count in zip(here, replicas_of(here, routed=routed), strict=True):
-                if (gpu := live.model.serve.gpu) and count and (pool := self.chosen(cluster, live.model.serve)):
-                    found[cluster, pool.name] += count * gpu.count
+                number = max(count, census.replicas(cluster, unit, live.model.version)) if count else 0
+                if (gpu := live.model.serve.gpu) and number and (pool := self.chosen(cluster, live.model.serve)):
+                    found[cluster, pool.name] += number * gpu.count
         return found
 
     def wanted(self, unit: UnitKey, model: Model) -> dict[Place, int]:
@@ -71,24 +83,28 @@ class Pools:
                 found[cluster, pool.name] = gpu.count * model.serve.replicas.min
         return found
 
-    def recorded(self, release: Release) -> Mapping[Place, int]:
-        """GPUs of everything that runs by a record, on the clusters that the record names and the spec still has."""
+    def recorded(self, release: Release, census: Census = NOTHING_SEEN) -> Mapping[Place, int]:
+        """GPUs of everything that runs by a record, on the clusters that the record names and the spec still has.
+
+        With `census`, what runs of them where that is more.
+        """
         clusters = [name for name in release.rendered.trees if name in self._spec.clusters]
         if not (release.candidate or release.kept) or not release.models:
-            return self._stable(release, clusters)
+            return self._stable(release, clusters, census)
         state, models = release.state, models_of(release, None)
         environment = self._spec.environments.get(release.unit.environment)
         waves = waves_of(release, state, models, environment) if environment else None
         if waves and not waves.keys() >= set(clusters):
             waves = None
-        return self.taken(release.unit, lives_of(release, state, models), waves, clusters)
+        return self.taken(release.unit, lives_of(release, state, models), waves, clusters, census)
 
-    def _stable(self, release: Release, clusters: Sequence[str]) -> dict[Place, int]:
+    def _stable(self, release: Release, clusters: Sequence[str], census: Census) -> dict[Place, int]:
         """The head of the record says it, so that thousands of models need not be read."""
-        gpus, found = release.stable.gpus * release.stable.replicas, {}
-        for cluster in clusters if gpus else ():
+        stable, found = release.stable, {}
+        for cluster in clusters if stable.gpus * stable.replicas else ():
             if pool := self._pool_of_stable(release, cluster):
-                found[cluster, pool.name] = gpus
+                running = census.replicas(cluster, release.unit, stable.version)
+                found[cluster, pool.name] = stable.gpus * max(stable.replicas, running)
         return found
 
     def _pool_of_stable(self, release: Release, cluster: str) -> Pool | None:
@@ -106,24 +122,25 @@ class Pools:
 class Room:
     """GPUs that are free at each pool's largest size; worked out once, when it is first asked for."""
 
-    def __init__(self, spec: Spec, stored: Stored) -> None:
-        self._spec, self._stored, self._pools = spec, stored, Pools(spec)
+    def __init__(self, spec: Spec, stored: Stored, census: Census = NOTHING_SEEN) -> None:
+        self._spec, self._stored, self._pools, self._census = spec, stored, Pools(spec), census
 
-    def fits(self, unit: UnitKey, model: Model, scales: Mapping[str, int]) -> bool:
+    def fits(self, unit: UnitKey, model: Model, scales: Mapping[str, int], load: Loads = ()) -> bool:
         """Whether the version fits on each cluster when it is sized there for that percentage of traffic.
 
         What the unit's candidate takes already counts as free. Models without a GPU always fit: nothing is known
         about CPUs.
         """
         return all(
-            self._others(unit)[place] + gpus <= pool.capacity for place, pool, gpus in self._asked(unit, model, scales)
+            self._others(unit)[place] + gpus <= pool.capacity
+            for place, pool, gpus in self._asked(unit, model, scales, load)
         )
 
     @cached_property
     def _used(self) -> Counter[Place]:
         used: Counter[Place] = Counter()
         for release in self._stored.releases.values():
-            for place, gpus in self._pools.recorded(release).items():
+            for place, gpus in self._pools.recorded(release, self._census).items():
                 used[place] += gpus
         return used
 
@@ -133,20 +150,24 @@ class Room:
         if release is None or release.candidate is None:
             return self._used
         rest = Counter(self._used)
-        rest.subtract(self._pools.recorded(release))
-        rest.update(self._pools.recorded(replace(release, candidate=None)))
+        rest.subtract(self._pools.recorded(release, self._census))
+        rest.update(self._pools.recorded(replace(release, candidate=None), self._census))
         return rest
 
-    def _asked(self, unit: UnitKey, model: Model, scales: Mapping[str, int]) -> Iterator[tuple[Place, Pool, int]]:
+    def _asked(
+        self, unit: UnitKey, model: Model, scales: Mapping[str, int], load: Loads
+    ) -> Iterator[tuple[Place, Pool, int]]:
         """Where the version would run, and with how many GPUs."""
         release, gpu = self._stored.releases.get(unit), model.serve.gpu
         stable = release.stable.replicas if release else 0
         for cluster in self._spec.environments[unit.environment].clusters:
             scale = scales.get(cluster, 0)
             if gpu and scale and (pool := self._pools.chosen(cluster, model.serve)):
-                count = replicas_for(model.serve.replicas.min, scale)
+                factor = load_on(load, cluster)
+                count = replicas_for(full_size(model.serve.replicas, factor), scale)
                 if not self._pools.routed(unit) and scale < 100:
-                    count = max(count, min(replica_share(scale, stable)[0], model.serve.replicas.max))
+                    beside = replica_share(scale, math.ceil(stable * factor))[0]
+                    count = max(count, min(beside, model.serve.replicas.max))
                 yield (cluster, pool.name), pool, count * gpu.count
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
-from gitops.spec.pipeline import Model
+from gitops.spec.pipeline import Model, Replicas
 
 
 class Live(NamedTuple):
@@ -19,6 +21,8 @@ class Live(NamedTuple):
     """Percent of requests that are mirrored to it; its answers to those are thrown away."""
     scale: int = 100
     """Percent of all traffic that it is sized for; where it answers more, it is sized for that."""
+    load: Fraction = Fraction(1)
+    """How many times its declared least replicas all traffic takes now."""
 
 
 class Share(NamedTuple):
@@ -27,6 +31,7 @@ class Share(NamedTuple):
     weight: int
     mirror: int = 0
     scale: int = 100
+    load: Fraction = Fraction(1)
 
 
 Waves = Mapping[str, Sequence[int | Share]]
@@ -52,6 +57,11 @@ def replicas_for(minimum: int, scale: int) -> int:
     At least one, or the version could never be tried; none for a scale of 0.
     """
     return max(1, -(-minimum * scale // 100)) if scale > 0 else 0
+
+
+def full_size(replicas: Replicas, load: Fraction) -> int:
+    """How many replicas carry all traffic: the declared least number times the load, and never more than declared."""
+    return min(replicas.max, max(replicas.min, math.ceil(replicas.min * load)))
 
 
 def share_of(ready: int, minimum: int) -> int:
@@ -88,7 +98,7 @@ def replicas_of(lives: Sequence[Live], *, routed: bool) -> tuple[int, ...]:
     With a gateway that is what its scale asks for. Without one, replicas are the weights while versions share
     traffic: versions without traffic then have none, because the Service would select them too.
     """
-    sized = tuple(replicas_for(live.model.serve.replicas.min, live.scale) for live in lives)
+    sized = tuple(replicas_for(full_size(live.model.serve.replicas, live.load), live.scale) for live in lives)
     if routed or not is_shared(lives):
         return sized
     first = lives[0]

@@ -291,7 +291,8 @@ def _check_names(unit: UnitKey, facts: Sequence[Context]) -> None:
 
 
 def _numbers(live: Live) -> bytes:
-    return b"\0%d/%d/%d" % live[1:]
+    more = f"*{live.load}".encode() if live.load != 1 else b""
+    return b"\0%d/%d/%d" % live[1:4] + more
 
 
 def _digest(model: Model, include: Any, exclude: Any) -> bytes:

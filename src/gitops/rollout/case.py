@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from gitops.rollout.course import Case, Course
 from gitops.rollout.events import Event, one_line
+from gitops.rollout.load import load_words
 from gitops.rollout.phases import Kind, Stage
 from gitops.rollout.state import Candidate, Kept, ModelVersion, PauseCause
 
@@ -24,7 +25,7 @@ class Underway(Course):
         whole = promoting or self.policy.strategy == "rolling"
         reason = f"get ready to carry {'all traffic' if whole else self.ahead}"
         stage: Stage = "promoting" if promoting else "starting"
-        return self._event("scale", reason, stage=stage, by=by, **_sizes(scales))
+        return self._event("scale", reason, stage=stage, by=by, load=self.load, **_sizes(scales))
 
     def advance(self) -> Event:
         """The next weight. Mirrored requests reach the candidate, but the share that it answers never shrinks."""
@@ -39,6 +40,7 @@ class Underway(Course):
             step=self.candidate.step + 1 if same else 1,
             weight=answered if shadow else goal.load,
             mirror=goal.load if shadow else 0,
+            load=self.load,
             **_sizes(self.sized(self.wanted)),
         )
 
@@ -56,6 +58,7 @@ class Underway(Course):
             by=by,
             drained=self.seen.now + self.policy.drain,
             until=self.seen.now + kept_warm,
+            load=self.load,
         )
 
     def pause(self, cause: PauseCause, reason: str, by: str = "") -> Event:
@@ -102,7 +105,7 @@ def start(case: Case, by: str = "", *, hotfix: bool = False) -> Event:
         hotfix=hotfix,
         by=by,
         # Without room nothing is rendered: pods that cannot run would stand in the way of others.
-        **(_sizes(one.sized(one.wanted)) if case.seen.room else {}),
+        **(_sizes(one.sized(one.wanted)) | {"load": case.load} if case.seen.room else {}),
     )
 
 
@@ -123,13 +126,21 @@ def roll_back(
     """
     over = case.seen.now + case.policy.drain
     rejects = rejects and leaving.digest == case.seen.target.digest
-    fields = {"by": by, "rejects": rejects, "drained": over, "until": over}
+    fields = {"by": by, "rejects": rejects, "drained": over, "until": over, "load": case.load}
     return _event(case, "roll-back", leaving, reason, **fields, previous=to.version if to else "")
 
 
 def retire(case: Case, kept: Kept, reason: str) -> Event:
     """Remove the pods of a version without traffic."""
     return _event(case, "retire", kept.version, reason)
+
+
+def size(case: Case) -> Event:
+    """Size every version for the load that there is now."""
+    version = case.state.candidate.version if case.state.candidate else case.state.stable
+    assert version is not None, "somebody has the load"
+    reason = f"it takes {load_words(case.load)} of the declared replicas to carry all traffic"
+    return _event(case, "size", version, reason, load=case.load)
 
 
 def settle(case: Case, kind: Kind, reason: str, by: str = "") -> Event:

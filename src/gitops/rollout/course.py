@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gitops.rollout.judgement import Judgement, judge
+from gitops.rollout.load import Loads, grown
 from gitops.rollout.observation import Observation
 from gitops.rollout.policy import Policy
 from gitops.rollout.state import Candidate, RolloutState
@@ -47,6 +48,11 @@ class Case:
     def waves(self) -> int:
         """How many groups of clusters there are."""
         return max(1, self.policy.waves)
+
+    @property
+    def load(self) -> Loads:
+        """What every version has to be sized for now: it only grows while there are several."""
+        return grown(self.state.load, self.seen.load)
 
     @property
     def frozen(self) -> str:
@@ -120,6 +126,20 @@ class Course(Case):
         """Where it is not known to be able to carry these percentages, one for each wave."""
         found = (Shortage(wave, self.ready_in(wave), load) for wave, load in enumerate(wanted))
         return tuple(one for one in found if one.wanted and (one.ready is None or one.ready < one.wanted))
+
+    @property
+    def missing(self) -> tuple[Shortage, ...]:
+        """Where it is not known to have what it had when it got its weight; a load that grew since is no loss."""
+        if not self.seen.held:
+            return self.shortages(self.loads)
+        told = (*self.seen.held, *(None,) * self.waves)
+        found = (Shortage(wave, told[wave], load) for wave, load in enumerate(self.loads))
+        return tuple(one for one in found if one.wanted and (one.ready is None or one.ready < one.wanted))
+
+    @property
+    def lost(self) -> tuple[Shortage, ...]:
+        """Where it is known to have less than that."""
+        return tuple(one for one in self.missing if one.ready is not None)
 
     @property
     def wanted(self) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from gitops.errors import GitopsError
+from gitops.rollout.load import Loads
 from gitops.rollout.phases import Kind, Stage
 from gitops.rollout.state import (
     Approval,
@@ -55,6 +56,8 @@ class Event:
     """A roll-back after which the version stays away until the spec changes or a person retries it."""
     drained: int = 0
     until: int = 0
+    load: Loads = ()
+    """What every version is sized for afterwards (`start`, `scale`, `size`, `advance`, `promote`, `roll-back`)."""
 
 
 def one_line(text: str) -> str:
@@ -72,7 +75,10 @@ def evolve(state: RolloutState, event: Event) -> RolloutState:
         case "promote":
             return _promote(state, event)
         case "retire":
-            return replace(state, kept=tuple(one for one in state.kept if one.version != event.version))
+            kept = tuple(one for one in state.kept if one.version != event.version)
+            return _released(replace(state, kept=kept))
+        case "size":
+            return replace(state, load=event.load)
         case "retry":
             return replace(state, rejected=_others(state.rejected, event.version.digest))
         case "approve":
@@ -80,8 +86,15 @@ def evolve(state: RolloutState, event: Event) -> RolloutState:
             return replace(state, approvals=(*state.approvals, approval))
         case "clear":
             return replace(state, rejected=(), approvals=_approvals(state, event.version.digest))
+        case "scale" | "advance":
+            return replace(state, candidate=_moved(_candidate(state, event), event), load=event.load)
         case _:
             return replace(state, candidate=_moved(_candidate(state, event), event))
+
+
+def _released(state: RolloutState) -> RolloutState:
+    """With a single version left, its autoscaler goes by what is declared again: it has had all traffic for a while."""
+    return state if state.candidate or state.kept else replace(state, load=())
 
 
 def _candidate(state: RolloutState, event: Event) -> Candidate:
@@ -115,10 +128,12 @@ def _moved(candidate: Candidate, event: Event) -> Candidate:
         scales=event.scales,
         tolerated=(),
         resumed=0,
+        basis=event.load,
     )
 
 
 def _start(state: RolloutState, event: Event) -> RolloutState:
+    load = event.load or state.load
     candidate = Candidate(
         version=event.version,
         stage=event.stage or "starting",
@@ -128,12 +143,13 @@ def _start(state: RolloutState, event: Event) -> RolloutState:
         entered=event.at,
         scales=event.scales,
         hotfix=event.hotfix,
+        basis=load,
     )
     # Its own pods, when they are still there, are taken over; those of another artifact of that name cannot stay.
     kept = tuple(one for one in state.kept if one.version.version != event.version.version)
     # Consent lasts until the version is stable or rejected: what a freeze took back starts again without asking.
     approvals = _approvals(state, event.version.digest)
-    return replace(state, candidate=candidate, kept=kept, rejected=(), approvals=approvals)
+    return replace(state, candidate=candidate, kept=kept, rejected=(), approvals=approvals, load=load)
 
 
 def _promote(state: RolloutState, event: Event) -> RolloutState:
@@ -142,7 +158,9 @@ def _promote(state: RolloutState, event: Event) -> RolloutState:
     kept = [replace(one, until=one.drained, previous=False) for one in state.kept if one.drained > event.at]
     if state.stable:
         kept.append(Kept(state.stable, event.drained, event.until, previous=True))
-    return replace(state, stable=candidate.version, candidate=None, kept=tuple(kept), approvals=())
+    load = event.load or state.load
+    after = replace(state, stable=candidate.version, candidate=None, kept=tuple(kept), approvals=(), load=load)
+    return _released(after)
 
 
 def _roll_back(state: RolloutState, event: Event) -> RolloutState:
@@ -156,7 +174,9 @@ def _roll_back(state: RolloutState, event: Event) -> RolloutState:
         stable = back
     approvals = () if event.rejects else state.approvals
     rejected = _rejected(state, event)
-    return replace(state, stable=stable, candidate=None, kept=(*kept, *leaving), rejected=rejected, approvals=approvals)
+    kept = (*kept, *leaving)
+    after = replace(state, stable=stable, candidate=None, kept=kept, rejected=rejected, approvals=approvals)
+    return _released(replace(after, load=event.load or state.load))
 
 
 def _leaving(candidate: Candidate | None, event: Event) -> Iterator[Kept]:

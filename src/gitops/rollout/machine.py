@@ -8,10 +8,11 @@ deadlines. Rules come in an order, and the first that has something to say decid
 3. a gate beyond its critical limit: roll back at once;
 4. ready capacity below the weight;
 5. a step that took longer than all its waits together;
-6. a person's other commands;
-7. doubt: a gate beyond its milder limit, or a metrics outage, pauses at the present weight;
-8. what the phase waits for, or its deadline;
-9. a kept version whose time is over.
+6. a load that grew: what may have to carry it grows first;
+7. a person's other commands;
+8. doubt: a gate beyond its milder limit, or a metrics outage, pauses at the present weight;
+9. what the phase waits for, or its deadline;
+10. a kept version whose time is over.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from gitops.rollout.case import Underway, newcomer, retire
+from gitops.rollout.case import Underway, newcomer, retire, size
 from gitops.rollout.commands import answer
 from gitops.rollout.course import Case
 from gitops.rollout.events import Event, evolve
@@ -96,7 +97,7 @@ def _first(case: Case, asked: Event | None) -> Event | None:
         for urgent in URGENT:
             if event := urgent(case):
                 return event
-    return asked or proceed(case) or _over(case)
+    return asked or proceed(case) or _over(case) or _more_load(case)
 
 
 def _refused(answered: Event | str, event: Event | None) -> str:
@@ -131,10 +132,9 @@ def _critical(case: Underway) -> Event | None:
 
 def _lost_capacity(case: Underway) -> Event | None:
     """An unknown capacity is no lost one: an API server that does not answer says nothing about pods."""
-    lost = [one for one in case.shortages(case.loads) if one.ready is not None]
-    if not lost:
+    if not case.lost:
         return None
-    wave, ready, load = lost[0]
+    wave, ready, load = case.lost[0]
     reason = f"ready capacity{case.place(wave)} fell to {ready} %, below its {load} %"
     if case.policy.lost_capacity == "roll-back":
         return case.roll_back(reason)
@@ -155,7 +155,22 @@ def _overdue(case: Underway) -> Event | None:
     return case.roll_back(reason)
 
 
-URGENT: tuple[Callable[[Underway], Event | None], ...] = (_superseded, _critical, _lost_capacity, _overdue)
+def _more_load(case: Case) -> Event | None:
+    """Also what only waits to be gone back to is held at what it may have to carry.
+
+    What nothing of is rendered yet grows when it is; stable alone has its autoscaler.
+    """
+    beside = case.state.candidate.scale if case.state.candidate else any(one.previous for one in case.state.kept)
+    return size(case) if beside and case.load != case.state.load else None
+
+
+URGENT: tuple[Callable[[Underway], Event | None], ...] = (
+    _superseded,
+    _critical,
+    _lost_capacity,
+    _overdue,
+    _more_load,
+)
 
 
 def _over(case: Case) -> Event | None:

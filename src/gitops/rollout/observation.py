@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from gitops.rollout.load import Loads
 from gitops.rollout.state import ModelVersion
 from gitops.rollout.verdicts import Result
 
@@ -41,6 +42,12 @@ class Observation:
     ready_waves: tuple[int | None, ...] = ()
     """The same for each wave, where there are several: the next one begins only with capacity, and the earlier ones
     may lose theirs. A wave that is not told is unknown."""
+    held: tuple[int | None, ...] = ()
+    """What `ready` and `ready_waves` say, wave by wave, measured by the load of when the present weight was set: what
+    may not be lost. Empty where that is the same."""
+    load: Loads = ()
+    """How much more all traffic takes than what is declared, by the ready replicas that carry it now; empty when that
+    is not known, or no more."""
     trouble: str = ""
     """What the candidate's pods say while they are not ready; for the reader only."""
     stable_ready: int | None = None

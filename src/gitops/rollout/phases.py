@@ -21,6 +21,7 @@ Kind = Literal[
     "start",
     "wait",
     "scale",
+    "size",
     "advance",
     "pause",
     "resume",
@@ -54,6 +55,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition("idle", "approve", "idle", "a person approves the version that the spec names"),
     Transition("idle", "clear", "idle", "the spec names another digest than the one that was rejected or approved"),
     Transition("idle", "retire", "idle", "a kept version's time is over"),
+    Transition("idle", "size", "idle", "the load grew: the version that is still warm grows with it"),
     # Room for the next weight
     Transition("waiting-for-capacity", "scale", "starting", "there is room now"),
     Transition("waiting-for-capacity", "scale", "promoting", "a person promotes: the other steps are skipped"),
@@ -61,6 +63,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition("waiting-for-capacity", "pause", "paused", "a person pauses, or a gate warns, or nobody can judge"),
     Transition("waiting-for-capacity", "roll-back", "idle", "no room in time, a gate fails, a new target, a person"),
     Transition("waiting-for-capacity", "retire", "waiting-for-capacity", "a kept version gives its room or is over"),
+    Transition("waiting-for-capacity", "size", "waiting-for-capacity", "the load grew: every version grows with it"),
     # Ready capacity for the next weight
     Transition("starting", "advance", "baking", "ready capacity covers the next weight"),
     Transition("starting", "promote", "idle", "ready for all traffic: a first deployment, or no steps are left"),
@@ -68,6 +71,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition("starting", "pause", "paused", "a person pauses, or a gate warns, or nobody can judge"),
     Transition("starting", "roll-back", "idle", "not ready in time, a gate fails, a new target, a person"),
     Transition("starting", "retire", "starting", "a kept version's time is over"),
+    Transition("starting", "size", "starting", "the load grew: every version grows with it"),
     # Watched at a weight
     Transition(
         "baking",
@@ -82,11 +86,13 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition("baking", "pause", "paused", "a gate warns, no data in time, a metrics outage, a person"),
     Transition("baking", "roll-back", "idle", "a gate fails, capacity is lost, no data, a new target, a person"),
     Transition("baking", "retire", "baking", "a kept version's time is over"),
+    Transition("baking", "size", "baking", "the load grew: every version grows with it"),
     # A person skipped the steps
     Transition("promoting", "promote", "idle", "ready for all traffic"),
     Transition("promoting", "pause", "paused", "a person pauses, or capacity is lost"),
     Transition("promoting", "roll-back", "idle", "not ready in time, a gate fails, a new target, a person"),
     Transition("promoting", "retire", "promoting", "a kept version's time is over"),
+    Transition("promoting", "size", "promoting", "the load grew: every version grows with it"),
     # Stopped at the present weight
     Transition("paused", "resume", "baking", "gates pass and capacity is back, or a person resumes: a full bake again"),
     Transition("paused", "resume", "starting", "a person resumes before the first traffic"),
@@ -97,4 +103,5 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition("paused", "pause", "paused", "a person takes over: it no longer resumes by itself"),
     Transition("paused", "roll-back", "idle", "a gate fails, paused too long, a new target, a person"),
     Transition("paused", "retire", "paused", "a kept version's time is over"),
+    Transition("paused", "size", "paused", "the load grew: every version grows with it"),
 )

@@ -217,6 +217,6 @@ def _paused(case: Underway) -> Event | None:
 
 def _calm(case: Underway) -> bool:
     """Whether what stopped it is over, for at least a warm-up's time so that a flutter is not a commit a look."""
-    if case.elapsed(case.candidate.entered) < case.policy.warm_up or case.shortages(case.loads):
+    if case.elapsed(case.candidate.entered) < case.policy.warm_up or case.missing:
         return False
     return case.candidate.stage == "promoting" or case.judgement.passes

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from gitops.errors import GitopsError
+from gitops.rollout.load import Loads, read_loads, write_loads
 from gitops.rollout.state import Approval, Candidate, Kept, ModelVersion, Pause, Rejection, RolloutState
 from gitops.values import UnitKey
 
@@ -79,6 +80,8 @@ class Release:
     kept: tuple[Kept, ...] = ()
     rejected: tuple[Rejection, ...] = ()
     approvals: tuple[Approval, ...] = ()
+    load: Loads = ()
+    """What its versions are sized for while there are several."""
     rollout_id: str = ""
     models: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -86,7 +89,7 @@ class Release:
     def state(self) -> RolloutState:
         """What the state machine goes on from."""
         stable = ModelVersion(self.stable.version, self.stable.digest)
-        return RolloutState(stable, self.candidate, self.kept, self.rejected, self.approvals)
+        return RolloutState(stable, self.candidate, self.kept, self.rejected, self.approvals, self.load)
 
     @property
     def settled(self) -> bool:
@@ -146,6 +149,8 @@ def parse_release(data: bytes, path: str) -> Release:
 
 def _rollout_lines(release: Release) -> Iterator[str]:
     yield f"id: {_text(release.rollout_id)}"
+    if release.load:
+        yield f"load: {_text(write_loads(release.load))}"
     if release.candidate:
         yield "candidate:"
         yield from (f"  {key}: {_json(value)}" for key, value in _candidate_data(release.candidate).items())
@@ -185,6 +190,8 @@ def _candidate_data(one: Candidate) -> dict[str, Any]:
         data["tolerated"] = list(one.tolerated)
     if one.resumed:
         data["resumed"] = time_of(one.resumed)
+    if one.basis:
+        data["basis"] = write_loads(one.basis)
     return data
 
 
@@ -206,6 +213,7 @@ def _candidate(data: Mapping[str, Any]) -> Candidate:
         pause=Pause(pause["cause"], pause["reason"], pause["by"]) if pause else None,
         tolerated=tuple(data.get("tolerated", ())),
         resumed=seconds_of(data["resumed"]) if "resumed" in data else 0,
+        basis=read_loads(data.get("basis", "")),
     )
 
 
@@ -245,6 +253,7 @@ def _rollout(raw: Mapping[str, Any]) -> dict[str, Any]:
         "kept": tuple(map(_kept, raw.get("kept") or ())),
         "rejected": tuple(map(_rejection, raw.get("rejected") or ())),
         "approvals": tuple(Approval(one["digest"], one["by"]) for one in raw.get("approvals") or ()),
+        "load": read_loads(raw.get("load", "")),
     }
 
 

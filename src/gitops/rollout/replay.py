@@ -13,6 +13,7 @@ from typing import cast, get_args
 
 from gitops.errors import GitopsError
 from gitops.rollout.events import Event, evolve, one_line
+from gitops.rollout.load import read_loads, write_loads
 from gitops.rollout.phases import Kind, Stage
 from gitops.rollout.state import ModelVersion, PauseCause, RolloutState
 
@@ -35,6 +36,7 @@ def trailers_of(event: Event) -> tuple[tuple[str, str], ...]:
         ("Weight", str(event.weight)),
         *((key, str(number or "")) for key, number in numbers),
         ("Scale-By-Wave", " ".join(map(str, event.scales))),
+        ("Load", write_loads(event.load)),
         ("Phase", event.stage or ""),
         ("Decision", event.kind),
         ("Hotfix", "yes" if event.hotfix else ""),
@@ -108,6 +110,7 @@ def _event(said: dict[str, str], kind: str, tolerates: tuple[str, ...]) -> Event
         rejects="Rejects" in said,
         drained=_seconds(said["Drained-At"]) if "Drained-At" in said else 0,
         until=_seconds(said["Kept-Until"]) if "Kept-Until" in said else 0,
+        load=read_loads(said.get("Load", "")),
     )
 
 

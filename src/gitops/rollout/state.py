@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from gitops.rollout.load import Loads
 from gitops.rollout.phases import Phase, Stage
 
 PauseCause = Literal["person", "gate", "no data", "capacity"]
@@ -64,6 +65,8 @@ class Candidate:
     """What a person accepted at the present weight: a gate's warning by its name, and `error-rate (no data)`."""
     resumed: int = 0
     """When the rollout was last resumed at the present weight; 0 if it never was."""
+    basis: Loads = ()
+    """The load when its present weight was set: what its ready replicas are held to, however much more comes later."""
 
     @property
     def load(self) -> int:
@@ -115,6 +118,9 @@ class RolloutState:
     kept: tuple[Kept, ...] = ()
     rejected: tuple[Rejection, ...] = ()
     approvals: tuple[Approval, ...] = ()
+    load: Loads = ()
+    """What every version is sized for until the last of them is gone: the live load when the rollout began, or more
+    if it grew since. Autoscalers never go below it, so that going back finds what it takes over."""
 
     @property
     def phase(self) -> Phase:

@@ -56,6 +56,8 @@ def _subject(event: Event) -> str:
             return f"pause {version} at {event.mirror or event.weight} %"
         case "resume":
             return f"resume {version} at {event.mirror or event.weight} %"
+        case "size":
+            return f"size {version} and what runs beside it for the load"
         case "promote":
             return f"{version} replaces {previous or 'nothing'}"
         case "roll-back":
