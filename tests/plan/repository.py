@@ -11,6 +11,7 @@ import orjson
 from gitops.plan.desired import Changes, Wanted, blobs_to_read, changes, render_stale, render_steps
 from gitops.plan.model import PlannedStep
 from gitops.plan.observed import Entry, Survey
+from gitops.plan.records import candidates, read_records
 from gitops.plan.rollouts import Course, Standing, course, standings
 from gitops.plan.room import Room
 from gitops.plan.settled import Sighting
@@ -114,13 +115,12 @@ class Tree:
         return Entry("100644", "blob", blob_id(self.files[path]))
 
     def stored(self) -> Stored:
-        releases, records = {}, {}
-        for path, data in self.files.items():
-            if path.startswith("releases/"):
-                release = parse_release(data, path)
-                releases[release.unit], records[release.unit] = release, blob_id(data)
+        found = candidates({path: self.entry(path) for path in self.files if path.startswith("releases/")})
+        read = read_records({unit: self.files[record_path(unit)] for unit in found.entries})
+        records = {unit: found.entries[unit].id for unit in read.releases}
         loose = {path: self.entry(path) for path in self.files if path.count("/") < 4 and path.startswith("clusters/")}
-        return Stored("0" * 40 if self.files else None, releases, records, self.trees(), loose)
+        damaged = {**found.damaged, **read.damaged}
+        return Stored("0" * 40 if self.files else None, read.releases, records, self.trees(), loose, damaged)
 
     def trees(self) -> dict[str, str]:
         """The Git tree id of each unit's directory."""

@@ -227,6 +227,7 @@ def test_document() -> None:
         "warm": [],
         "traffic": [],
         "astray": [],
+        "damage": "",
         "state": "waiting",
         "waitsFor": "",
     }

@@ -21,7 +21,7 @@ from gitops.plan.desired import changes, render_steps
 from gitops.plan.model import PlannedStep
 from gitops.plan.rollouts import Course, Standing, course, standings
 from gitops.plan.room import Room
-from gitops.plan.stored import Stored, is_fresh
+from gitops.plan.stored import Stored, damaged_units, is_fresh
 from gitops.rollout.machine import Decision
 from gitops.rollout.observation import Command, Observation
 from gitops.rollout.release import SpecSource, time_of
@@ -82,6 +82,8 @@ def command(session: Session, unit: UnitKey, asked: Command) -> Pass:
     refusal is said by the decision.
     """
     stored = session.world.stored()
+    if why := stored.damage(unit):
+        raise GitopsError(f"the record of {unit} cannot be read: {why}")
     if unit not in stored.releases or unit not in session.spec.models:
         known = ", ".join(map(str, stored.releases)) or "nothing has been released yet"
         raise GitopsError(f"{unit} has no release", hint=f"one of: {known}" if stored.releases else known)
@@ -109,10 +111,15 @@ def _pass(session: Session, memory: Memory, commands: Commands, only: Collection
             commits=tuple(one.message for one in steps),
             settled=view.sight.astray if not commands else {},
             blind=view.sight.blind,
-            left_alone=left,
+            left_alone={**_damaged(session, view.stored, only), **left},
             failures=(*settling.failures, *delivered.failures),
         )
     raise AssertionError("the last attempt raises")
+
+
+def _damaged(session: Session, stored: Stored, only: Collection[UnitKey] | None) -> dict[UnitKey, str]:
+    found = damaged_units(session.spec, stored)
+    return found if only is None else {unit: why for unit, why in found.items() if unit in only}
 
 
 # --- Looking -------------------------------------------------------------------------------------------------

@@ -100,4 +100,4 @@ def _registered(spec: Spec, world: World) -> Registered:
         return Registered(spec)
     stored = world.stored()
     asked = asked_for(spec, stored)
-    return registered(spec, stored, read_registrations(world.repository(), stored.head, asked))
+    return registered(spec, stored, *read_registrations(world.repository(), stored.head, asked))

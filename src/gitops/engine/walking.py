@@ -97,10 +97,10 @@ def _verdict(session: Session, stored: Stored, last: Pass) -> tuple[dict[UnitKey
 def _unfinished(session: Session, stored: Stored, last: Pass) -> Iterator[tuple[UnitKey, str]]:
     for unit, model in session.spec.models.items():
         release = stored.releases.get(unit)
-        if release is None:
-            yield unit, first_entry(session.spec, stored, unit) or "its first release is made by gitops apply"
-        elif unit in last.left_alone:
+        if unit in last.left_alone:
             yield unit, last.left_alone[unit]
+        elif release is None:
+            yield unit, first_entry(session.spec, stored, unit) or "its first release is made by gitops apply"
         elif (release.stable.version, release.stable.digest) != (model.version, model.artifact.digest):
             decision = last.decisions.get(unit)
             yield unit, decision.sentence if decision else "has not moved"

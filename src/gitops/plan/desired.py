@@ -15,6 +15,7 @@ from gitops.plan.rollouts import Course, courses, first_entry
 from gitops.plan.stored import (
     CLUSTERS,
     Stored,
+    damaged_units,
     gone_units,
     owner_of,
     stale_units,
@@ -54,6 +55,8 @@ class Wanted:
     """Units that do more than run what the spec names."""
     waiting: Mapping[UnitKey, str] = field(default_factory=lambda: MappingProxyType({}))
     """Units that do not run yet what the spec names, and why."""
+    damaged: Mapping[UnitKey, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Units to which nothing is done, because their records cannot be read, and why."""
     partial: Collection[UnitKey] = ()
     """Units that take a step although they are not what would be rendered now (see `Chain`)."""
 
@@ -89,7 +92,7 @@ def render_stale(
     `now` is in seconds of the epoch, `uncounted` are recorded approvals that do not count.
     """
     doing = courses(spec, stored, now, uncounted)
-    unreleased = [unit for unit in spec.models if unit not in stored.releases]
+    unreleased = [unit for unit in spec.models if unit not in stored.releases and not stored.damage(unit)]
     barred = {unit: why for unit in unreleased if (why := _entry(spec, stored, unit))}
     # A step may leave every file as it is: a version that waits for room starts without any.
     due = {*stale_units(spec, renderer, stored, doing), *(unit for unit, there in doing.items() if there.steps)}
@@ -111,6 +114,7 @@ def render_stale(
         shared=kept[0] if kept else "",
         courses=doing,
         waiting=barred | {unit: there.held for unit, there in doing.items() if there.held},
+        damaged=damaged_units(spec, stored),
     )
 
 
@@ -126,7 +130,7 @@ def render_steps(
 
 
 def _entry(spec: Spec, stored: Stored, unit: UnitKey) -> str:
-    return first_entry(spec, stored, unit) if stored.releases else ""
+    return first_entry(spec, stored, unit) if stored.releases or stored.damaged else ""
 
 
 def _units(renderer: Renderer, units: Iterable[UnitKey], doing: Mapping[UnitKey, Course]) -> dict[str, bytes]:
@@ -175,7 +179,7 @@ def changes(
     trees = _directory_trees(wanted, existing, {change.path for change in flat if change.action == "delete"})
     files = _group(flat)
     releases: list[ReleaseChange] = []
-    left_alone: list[LeftAlone] = []
+    left_alone = [LeftAlone(str(unit), why) for unit, why in wanted.damaged.items()]
     steps: list[PlannedStep] = []
     stepping_files = _of_units(existing, [unit for unit, there in wanted.courses.items() if there.steps])
     for unit in wanted.stale:

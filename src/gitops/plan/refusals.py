@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gitops.plan.model import ObjectChange, Plan, Refusal
-from gitops.plan.stored import Stored, departed_clusters
+from gitops.plan.stored import Stored, departed_clusters, foreign_records
 from gitops.spec.resolved import Spec
 from gitops.values import LABEL_PIPELINE
 
@@ -43,8 +43,8 @@ def refusals(plan: Plan, stored: Stored, allowed: Allowances) -> tuple[Refusal, 
 
 
 def departures(spec: Spec, stored: Stored) -> tuple[list[Refusal], list[str]]:
-    """Refusals and warnings about clusters that left the spec."""
-    refused, warnings = [], []
+    """Refusals and warnings about clusters that left the spec, and about files that are in the way of records."""
+    refused, warnings = [], foreign_records(spec, stored)
     for name, kept in departed_clusters(spec, stored):
         if kept:
             refused.append(

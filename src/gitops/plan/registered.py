@@ -77,8 +77,13 @@ def asked_for(spec: Spec, stored: Stored) -> dict[VersionKey, Model]:
     return found
 
 
-def registered(spec: Spec, stored: Stored, known: Registrations) -> Registered:
-    """Fill in what builds made; where a version may not be released yet, the unit stays with what it runs, or away."""
+def registered(
+    spec: Spec, stored: Stored, known: Registrations, damaged: Mapping[VersionKey, str] = MappingProxyType({})
+) -> Registered:
+    """Fill in what builds made; where a version may not be released yet, the unit stays with what it runs, or away.
+
+    `damaged` are versions whose registration is there and cannot be read, with the reason.
+    """
     asked = asked_for(spec, stored)
     if not asked:
         return Registered(spec)
@@ -93,7 +98,9 @@ def registered(spec: Spec, stored: Stored, known: Registrations) -> Registered:
         signs = not (one and one.signers) and _needs_signature(spec, unit, made, stored)
         if signs:
             unsigned.add(key)
-        if key in contradicted:
+        if key in damaged:
+            waiting[unit] = damaged[key]
+        elif key in contradicted:
             waiting[unit] = contradicted[key]
         elif one is None and has_to_register(model):
             waiting[unit] = f"{model.version} is not {_wanted(model)} yet"
@@ -105,6 +112,7 @@ def registered(spec: Spec, stored: Stored, known: Registrations) -> Registered:
         if kept := _kept(unit, stored):
             models[unit] = kept
     free = {VersionKey(unit.model, model.version) for unit, model in spec.models.items() if unit not in waiting}
+    asked = {key: model for key, model in asked.items() if key not in damaged}
     missing = {key: model for key, model in asked.items() if key not in known or key in unsigned - contradicted.keys()}
     return Registered(
         spec=replace(spec, models=MappingProxyType(models)),
@@ -112,7 +120,7 @@ def registered(spec: Spec, stored: Stored, known: Registrations) -> Registered:
         missing=MappingProxyType(missing),
         known=known,
         unsigned=frozenset(unsigned & missing.keys()),
-        withheld=frozenset(unsigned - free),
+        withheld=frozenset((unsigned | damaged.keys()) - free),
         contradicted=MappingProxyType(contradicted),
     )
 

@@ -126,7 +126,7 @@ def first_entry(spec: Spec, stored: Stored, unit: UnitKey) -> str:
 
     A model that runs nowhere is released everywhere at once, in promotion order: there is nothing to protect yet.
     """
-    if not any(known.model == unit.model for known in stored.releases):
+    if not stored.knows(unit.model):
         return ""
     return _entry(spec, stored, unit, target_of(spec.models[unit]))
 

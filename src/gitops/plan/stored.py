@@ -24,7 +24,8 @@ class Stored:
     """The repository at `head`, without the contents of manifests.
 
     `directories` maps every `clusters/<cluster>/<environment>/<name>` to its tree id; `loose` are the blobs that
-    lie directly in `clusters/<cluster>/<environment>/` and everything below `terraform/`.
+    lie directly in `clusters/<cluster>/<environment>/` and everything below `terraform/`. `damaged` says of each unit
+    (`environment/model`), or of each whole environment, whose records cannot be read, why not.
     """
 
     head: str | None
@@ -32,6 +33,17 @@ class Stored:
     record_ids: Mapping[UnitKey, str] = field(default_factory=lambda: MappingProxyType({}))
     directories: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     loose: Mapping[str, Entry] = field(default_factory=lambda: MappingProxyType({}))
+    damaged: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def damage(self, unit: UnitKey) -> str:
+        """Why nothing may be done to a unit: there is a record, and it cannot be read. Empty when nothing is wrong."""
+        return (self.damaged.get(str(unit)) or self.damaged.get(unit.environment, "")) if self.damaged else ""
+
+    def knows(self, model: str) -> bool:
+        """Whether the model has been released anywhere, as far as can be told: a damaged record counts."""
+        if any(unit.model == model for unit in self.releases):
+            return True
+        return any("/" not in name or name.endswith(f"/{model}") for name in self.damaged)
 
 
 class Running(Protocol):
@@ -45,7 +57,11 @@ class Running(Protocol):
 
 def stale_units(spec: Spec, renderer: Renderer, stored: Stored, running: Mapping[UnitKey, Running]) -> list[UnitKey]:
     """Units whose files may have to change: the inputs differ, or the files are not those that we rendered."""
-    return [unit for unit in spec.models if not is_fresh(unit, spec, renderer, stored, running.get(unit))]
+    return [
+        unit
+        for unit in spec.models
+        if not stored.damage(unit) and not is_fresh(unit, spec, renderer, stored, running.get(unit))
+    ]
 
 
 def is_fresh(unit: UnitKey, spec: Spec, renderer: Renderer, stored: Stored, running: Running | None) -> bool:
@@ -68,7 +84,26 @@ def undesired_directories(spec: Spec, stored: Stored) -> list[str]:
         for unit in spec.models
         for cluster in spec.environments[unit.environment].clusters
     }
-    return [directory for directory in stored.directories if directory not in desired]
+    return [
+        directory
+        for directory in stored.directories
+        if directory not in desired and not stored.damage(_unit_of(directory))
+    ]
+
+
+def damaged_units(spec: Spec, stored: Stored) -> dict[UnitKey, str]:
+    """Units of the spec, and others that the repository has files for, to which nothing may be done, and why."""
+    if not stored.damaged:
+        return {}
+    units = dict.fromkeys((*spec.models, *map(_unit_of, stored.directories)))
+    return {unit: why for unit in units if (why := stored.damage(unit))}
+
+
+def foreign_records(spec: Spec, stored: Stored) -> list[str]:
+    """What is said of files that lie where a record would, for units that nothing else is known of."""
+    known = damaged_units(spec, stored)
+    said = {why for name, why in stored.damaged.items() if "/" in name and why not in known.values()}
+    return sorted(said)
 
 
 def departed_clusters(spec: Spec, stored: Stored) -> Iterator[tuple[str, bool]]:
@@ -84,6 +119,12 @@ def departed_clusters(spec: Spec, stored: Stored) -> Iterator[tuple[str, bool]]:
 def gone_units(spec: Spec, stored: Stored) -> Iterator[UnitKey]:
     """Units that have a release record but are not in the spec."""
     return (unit for unit in stored.releases if unit not in spec.models)
+
+
+def _unit_of(directory: str) -> UnitKey:
+    """The unit whose files lie in `clusters/<cluster>/<environment>/<model>`."""
+    _, _, environment, model = directory.split("/", 3)
+    return UnitKey(environment, model)
 
 
 def owner_of(path: str) -> str:

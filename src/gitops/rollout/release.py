@@ -7,16 +7,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 
 from gitops.errors import GitopsError
 from gitops.rollout.load import Loads, read_loads, write_loads
-from gitops.rollout.state import Approval, Candidate, Kept, ModelVersion, Pause, Rejection, RolloutState
+from gitops.rollout.phases import Stage
+from gitops.rollout.state import Approval, Candidate, Kept, ModelVersion, Pause, PauseCause, Rejection, RolloutState
 from gitops.values import UnitKey
 
 API_VERSION = "gitops/v1"
+_STAGES, _CAUSES = get_args(Stage), get_args(PauseCause)
 _HEADER = "# Written by gitops: one step of a rollout is one commit that changes this file.\n"
 
 
@@ -140,7 +142,7 @@ def parse_release(data: bytes, path: str) -> Release:
         raise GitopsError(
             "this is no release record that gitops wrote",
             where=path,
-            hint="restore it from the repository's history (git log -p -- " + path + ")",
+            hint=f"restore it from the repository's history (git log -p -- {path}), or remove a file that is none",
         ) from error
 
 
@@ -197,18 +199,20 @@ def _candidate_data(one: Candidate) -> dict[str, Any]:
 
 def _candidate(data: Mapping[str, Any]) -> Candidate:
     pause = data.get("pause")
+    if data["stage"] not in _STAGES or (pause and pause["cause"] not in _CAUSES):
+        raise ValueError("stage or cause")
     return Candidate(
-        version=ModelVersion(data["version"], data["digest"]),
+        version=_version(data),
         stage=data["stage"],
-        scale=int(data["scale"]),
+        scale=_percent(data["scale"]),
         started=seconds_of(data["started"]),
         since=seconds_of(data["since"]),
         entered=seconds_of(data["entered"]),
         step=int(data["step"]),
-        weight=int(data["weight"]),
-        mirror=int(data["mirror"]),
+        weight=_percent(data["weight"]),
+        mirror=_percent(data["mirror"]),
         wave=int(data.get("wave", 0)),
-        scales=tuple(map(int, data.get("scales", ()))),
+        scales=tuple(map(_percent, data.get("scales", ()))),
         hotfix=bool(data.get("hotfix", False)),
         pause=Pause(pause["cause"], pause["reason"], pause["by"]) if pause else None,
         tolerated=tuple(data.get("tolerated", ())),
@@ -230,10 +234,9 @@ def _kept_data(one: Kept) -> dict[str, Any]:
 
 
 def _kept(data: Mapping[str, Any]) -> Kept:
-    version = ModelVersion(data["version"], data["digest"])
     drained, until = seconds_of(data["drained"]), seconds_of(data["until"])
-    scales = tuple(map(int, data.get("scales", ())))
-    return Kept(version, drained, until, bool(data["previous"]), int(data["scale"]), scales)
+    scales = tuple(map(_percent, data.get("scales", ())))
+    return Kept(_version(data), drained, until, bool(data["previous"]), _percent(data["scale"]), scales)
 
 
 def _rejection_data(one: Rejection) -> dict[str, Any]:
@@ -242,7 +245,23 @@ def _rejection_data(one: Rejection) -> dict[str, Any]:
 
 
 def _rejection(data: Mapping[str, Any]) -> Rejection:
-    return Rejection(ModelVersion(data["version"], data["digest"]), data["reason"], seconds_of(data["at"]))
+    return Rejection(_version(data), data["reason"], seconds_of(data["at"]))
+
+
+def _version(data: Mapping[str, Any]) -> ModelVersion:
+    return ModelVersion(_string(data["version"]), _string(data["digest"]))
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    return value
+
+
+def _percent(value: Any) -> int:
+    if not 0 <= int(value) <= 100:
+        raise ValueError("no percentage")
+    return int(value)
 
 
 def _rollout(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -301,18 +320,18 @@ def _as_yaml(data: bytes) -> Release:
     stable, spec, rendered = raw["stable"], raw.get("spec") or {}, raw["rendered"]
     gpu = stable.get("gpu") or {}
     return Release(
-        unit=UnitKey(raw["environment"], raw["model"]),
+        unit=UnitKey(_string(raw["environment"]), _string(raw["model"])),
         stable=ReleasedVersion(
-            stable["version"],
-            stable["digest"],
-            stable["since"],
-            gpu.get("type", ""),
+            _string(stable["version"]),
+            _string(stable["digest"]),
+            _string(stable["since"]),
+            _string(gpu.get("type", "")),
             int(gpu.get("count", 0)),
             int(stable["replicas"]),
         ),
-        rendered=Rendered(rendered["inputs"], MappingProxyType(dict(rendered.get("trees") or {}))),
-        source=SpecSource(spec.get("commit", ""), bool(spec.get("modified", False))),
-        previous=raw.get("previous", ""),
+        rendered=Rendered(_string(rendered["inputs"]), MappingProxyType(dict(rendered.get("trees") or {}))),
+        source=SpecSource(_string(spec.get("commit", "")), bool(spec.get("modified", False))),
+        previous=_string(raw.get("previous", "")),
         models=MappingProxyType({version: _json(model) for version, model in (raw.get("models") or {}).items()}),
         **_rollout(raw.get("rollout") or {}),
     )

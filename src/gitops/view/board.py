@@ -93,6 +93,8 @@ class Cell:
     """By wave, as Git says."""
     astray: tuple[str, ...] = ()
     """Clusters that show something else than Git says."""
+    damage: str = ""
+    """Why its release record cannot be read: nothing is known of it, and nothing is done to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +127,12 @@ def board_document(rows: Sequence[BoardRow]) -> dict[str, object]:
 
 
 def state(cell: Cell) -> str:
-    """paused, under-way, rejected, absent, pending, unwanted, unknown (not looked at), ready or waiting.
+    """damaged, paused, under-way, rejected, absent, pending, unwanted, unknown (not looked at), ready or waiting.
 
     What has to be done comes first.
     """
+    if cell.damage:
+        return "damaged"
     if cell.rollout:
         return "paused" if cell.rollout.phase == "paused" else "under-way"
     if cell.released != cell.target:
@@ -186,6 +190,8 @@ def _row(cells: Sequence[tuple[str, Colour]], widths: Sequence[int], color: bool
 
 
 def _words(cell: Cell, brief: bool) -> str:
+    if cell.damage:
+        return "record damaged"
     if cell.rollout:
         return visible(f"{cell.released or '—'} → {_under_way(cell.rollout, brief)}{_unready(cell, brief=True)}")
     change = {
@@ -230,7 +236,7 @@ def _unready(cell: Cell, *, brief: bool) -> str:
 
 
 def _colour(cell: Cell) -> Colour:
-    if (cell.released and cell.ready is False) or state(cell) == "rejected":
+    if (cell.released and cell.ready is False) or state(cell) in ("rejected", "damaged"):
         return "red"
     return {"ready": "green", "pending": "yellow", "paused": "yellow", "under-way": "yellow", "unwanted": "yellow"}.get(
         state(cell), ""
@@ -270,6 +276,8 @@ def _notes(cell: Cell) -> Iterator[Line]:
             yield Line(f"{warm.version} stays warm for {span(warm.left)} more (gitops rollback {unit})")
     if cell.ready is False and (cell.rollout or len(cell.message) > MESSAGE_LIMIT):
         yield Line(cell.message.strip(), "red")
+    if cell.damage:
+        yield Line(f"left alone: {cell.damage}", "red")
     if cell.astray:
         yield Line(f"is not as Git says on {', '.join(cell.astray)}: gitops reconcile brings it there", "red")
 

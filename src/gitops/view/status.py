@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from gitops.plan.observed import Readiness
 from gitops.plan.rollouts import Course, courses, first_entry
-from gitops.plan.stored import Stored
+from gitops.plan.stored import Stored, damaged_units
 from gitops.rollout.approvals import Uncounted
 from gitops.rollout.release import Release, time_of
 from gitops.rollout.state import Candidate
@@ -44,7 +44,8 @@ def board_rows(
     `now` is in seconds of the epoch; without `seen` nobody looked at live systems. `uncounted` are recorded approvals
     that do not count, `unregistered` are units whose version is not built, validated or signed yet, and why.
     """
-    known = dict.fromkeys((*spec.pipeline.models, *(unit.model for unit in stored.releases)))
+    units = (*stored.releases, *damaged_units(spec, stored))
+    known = dict.fromkeys((*spec.pipeline.models, *(unit.model for unit in units)))
     doing = courses(spec, stored, now, uncounted)
 
     def cell(unit: UnitKey) -> Cell:
@@ -67,7 +68,9 @@ def _cell(spec: Spec, stored: Stored, unit: UnitKey, course: Course | None, now:
     release, model = stored.releases.get(unit), spec.models.get(unit)
     if release is None:
         waits = first_entry(spec, stored, unit) if model else ""
-        target = model.version if model else ""
+        target, damage = model.version if model else "", stored.damage(unit)
+        if damage:
+            return Cell(unit.environment, unit.model, "", target, "", None, "", damage=damage)
         return Cell(unit.environment, unit.model, "", target, "", None, "", waits=waits and f"{target} waits: {waits}")
     ready, message = _readiness(spec, release, seen)
     return Cell(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
+from gitops.errors import GitopsError
 from gitops.plan.desired import Wanted, blobs_to_read
 from gitops.plan.model import FileChange
 from gitops.plan.observed import Entry
+from gitops.plan.records import candidates, read_records
 from gitops.plan.registered import Registrations, VersionKey
 from gitops.plan.stored import CLUSTERS, RELEASES, TERRAFORM, Stored
-from gitops.rollout.registration import parse_registration, registration_path
-from gitops.rollout.release import parse_release
+from gitops.rollout.registration import Registration, parse_registration, registration_path
 from gitops.world.ports import Repository
 
 _MANY_DIRECTORIES = 12
@@ -25,16 +26,12 @@ def read_stored(repository: Repository, known: Stored | None = None) -> Stored:
         return Stored(None)
     if known is not None and known.head == head:
         return known
-    files = _files(repository.entries(head, RELEASES, TERRAFORM))
-    records = {path: e for path, e in files.items() if path.startswith(f"{RELEASES}/") and path.endswith(".yaml")}
-    texts = repository.read([entry.id for entry in records.values()])
-    releases, record_ids = {}, {}
-    for (path, entry), text in zip(records.items(), texts, strict=True):
-        release = parse_release(text, path)
-        releases[release.unit] = release
-        record_ids[release.unit] = entry.id
+    entries = repository.entries(head, RELEASES, TERRAFORM)
+    found = candidates(entries)
+    texts = repository.read([entry.id for entry in found.entries.values()])
+    records = read_records(dict(zip(found.entries, texts, strict=True)))
     directories: dict[str, str] = {}
-    loose = {path: entry for path, entry in files.items() if path.startswith(f"{TERRAFORM}/")}
+    loose = {path: entry for path, entry in _files(entries).items() if path.startswith(f"{TERRAFORM}/")}
     for path, entry in _units(repository, head).items():
         if entry.kind == "tree":
             directories[path] = entry.id
@@ -42,22 +39,37 @@ def read_stored(repository: Repository, known: Stored | None = None) -> Stored:
             loose[path] = entry
     return Stored(
         head,
-        MappingProxyType(releases),
-        MappingProxyType(record_ids),
+        MappingProxyType(records.releases),
+        MappingProxyType({unit: found.entries[unit].id for unit in records.releases}),
         MappingProxyType(directories),
         MappingProxyType(loose),
+        MappingProxyType({**found.damaged, **records.damaged}),
     )
 
 
-def read_registrations(repository: Repository, head: str | None, asked: Iterable[VersionKey]) -> Registrations:
-    """Those of these versions that are registered at a commit. Raises GitopsError for a record that is none."""
+def read_registrations(
+    repository: Repository, head: str | None, asked: Iterable[VersionKey]
+) -> tuple[Registrations, dict[VersionKey, str]]:
+    """Those of these versions that are registered at a commit, and why the registrations of others cannot be read."""
     paths = {registration_path(*key): key for key in asked}
     if head is None or not paths:
-        return {}
+        return {}, {}
     directories = {path.rpartition("/")[0] for path in paths}
     entries = {path: entry for path, entry in repository.entries(head, *sorted(directories)).items() if path in paths}
-    texts = repository.read([entry.id for entry in entries.values()])
-    return {paths[path]: parse_registration(text, path) for path, text in zip(entries, texts, strict=True)}
+    files = {path: entry for path, entry in entries.items() if entry.kind == "blob"}
+    known: dict[VersionKey, Registration] = {}
+    damaged = {paths[path]: f"{path} is no file" for path in entries if path not in files}
+    for path, text in zip(files, repository.read([entry.id for entry in files.values()]), strict=True):
+        try:
+            one = parse_registration(text, path)
+        except GitopsError as error:
+            damaged[paths[path]] = str(error)
+            continue
+        if paths[path] == (one.model, one.version):
+            known[paths[path]] = one
+        else:
+            damaged[paths[path]] = f"{path} holds the registration of {one.model} {one.version}"
+    return known, damaged
 
 
 def read_existing(

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Lock
 
 from gitops.errors import GitopsError
+from gitops.plan.records import with_sound_models
 from gitops.plan.stored import Stored
 from gitops.spec.environment import AwsCluster, EmbeddedCluster
 from gitops.spec.environment import Cluster as ClusterSpec
@@ -72,7 +73,10 @@ class World:
 
     def stored(self) -> Stored:
         """The outline of the GitOps repository at its present head; read again only when that has moved."""
-        self._stored = read_stored(self.repository(), self._stored)
+        found = read_stored(self.repository(), self._stored)
+        if found is not self._stored:
+            self._stored = with_sound_models(self._spec, found)
+        assert self._stored is not None
         return self._stored
 
     def infrastructure(self, name: str) -> Infrastructure | None:
