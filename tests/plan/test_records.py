@@ -38,7 +38,8 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "weight": lambda record: record.replace(
         b"rendered:",
         b'rollout:\n  id: ""\n  candidate: {version: "2", digest: "d", stage: baking, step: 1, weight: 500, mirror: 0, '
-        b'scale: 100, started: "2026-01-01T00:00:00Z", since: "2026-01-01T00:00:00Z", entered: "2026-01-01T00:00:00Z"}\n'
+        b'scale: 100, started: "2026-01-01T00:00:00Z", since: "2026-01-01T00:00:00Z", '
+        b'entered: "2026-01-01T00:00:00Z"}\n'
         b"rendered:",
     ),
 }

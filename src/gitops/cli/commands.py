@@ -137,11 +137,12 @@ def apply(project: Path, flags: Flags, saved: Path | None, yes: bool, wait: bool
         if wanted.pending:
             if not yes:
                 _confirm()
-            code = _report(applying.apply(session, wanted, saved=saved is not None), wait)
+            done = applying.apply(session, wanted, saved=saved is not None)
+            code, wanted = _report(done, wait), done.plan
             if code != OK:
                 return code
         code = rollout.ended(walking.walk(session, rollout.watcher())) if wait else OK
-        return code or (PENDING if session.registered.withheld else OK)
+        return code or _left(wanted) or (PENDING if session.registered.withheld else OK)
 
 
 def register(project: Path, embedded: bool, model: str = "", endpoint: str = "") -> int:
@@ -274,6 +275,13 @@ def _confirm(question: str = "Do you want to apply this?") -> None:
     sys.stdout.flush()
     if sys.stdin.readline().strip() != "yes":
         raise GitopsError("not applied; nothing was done")
+
+
+def _left(wanted: Plan) -> int:
+    """Name what was asked for and not done; the exit code says it too, so that CI is not green without a deployment."""
+    for item in wanted.left_alone:
+        note(f"left alone: {item.unit}: {item.reason}")
+    return PENDING if wanted.left_alone else OK
 
 
 def _report(done: Applied, wait: bool) -> int:

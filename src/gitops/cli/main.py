@@ -134,7 +134,8 @@ def apply(
 ) -> None:
     """Commit and push what changed, then bring infrastructure and clusters to it.
 
-    With --wait, exit code 0: everything arrived, 1: something was rolled back or failed, 2: something waits for people.
+    Exit code 0: done, 1: something failed or was refused, 2: something was left alone, and the plan says why. With
+    --wait, 0: everything arrived, 1: something was rolled back or failed, 2: something waits for people.
     """
     from gitops.cli import commands
 

@@ -48,7 +48,7 @@ def reconcile(project: Path, embedded: bool, form: str) -> int:
     else:
         text = pass_text(done, holds=True, color=colored(sys.stdout.isatty()))
         write(text or "No rollout is under way.")
-    return ERROR if done.failures or done.blind else OK
+    return ERROR if done.failures or done.blind or done.damaged else OK
 
 
 def act(project: Path, embedded: bool, asked: Asked) -> int:

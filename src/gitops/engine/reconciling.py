@@ -51,6 +51,8 @@ class Pass:
     blind: Mapping[str, str] = field(default_factory=dict)
     """Clusters that could not be asked, and why."""
     left_alone: Mapping[UnitKey, str] = field(default_factory=dict)
+    damaged: Mapping[UnitKey, str] = field(default_factory=dict)
+    """Those of them whose records cannot be read, and why."""
     failures: tuple[Failure, ...] = ()
 
     @property
@@ -101,7 +103,7 @@ def _pass(session: Session, memory: Memory, commands: Commands, only: Collection
             steps, left = _commit(session, view, decisions)
         except Moved:
             continue
-        delivered = _deliver(session, view, steps)
+        delivered, damaged = _deliver(session, view, steps), _damaged(session, view.stored, only)
         stepped = {one.unit for one in steps}
         return Pass(
             now=view.now,
@@ -111,7 +113,8 @@ def _pass(session: Session, memory: Memory, commands: Commands, only: Collection
             commits=tuple(one.message for one in steps),
             settled=view.sight.astray if not commands else {},
             blind=view.sight.blind,
-            left_alone={**_damaged(session, view.stored, only), **left},
+            left_alone={**damaged, **left},
+            damaged=damaged,
             failures=(*settling.failures, *delivered.failures),
         )
     raise AssertionError("the last attempt raises")
