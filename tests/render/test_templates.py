@@ -62,3 +62,48 @@ def test_the_digest_is_over_names_and_texts() -> None:
     assert templates_of({"b": "2", "a": "1"}).digest == digest
     assert templates_of({"a": "2", "b": "1"}).digest != digest
     assert templates_of({"a": "1"}).digest != digest
+
+
+class Loud:
+    """An object with public methods, as Pydantic models have them."""
+
+    called = False
+
+    def parse_raw(self, _data: str) -> str:
+        Loud.called = True
+        return "ran"
+
+    def __str__(self) -> str:
+        return "loud"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ thing.parse_raw('x') }}",
+        "{{ thing | attr('parse_raw') }}",
+        "{{ [thing] | map(attribute='parse_raw') | first }}",
+        "{{ thing['parse_raw']('x') }}",
+        "{{ call('x') }}",
+        "{% set f = call %}{{ f('x') }}",
+        "{{ ['x'] | map('attr', '__class__') | list }}",
+        "{{ '{0.__class__}'.format(thing) }}",
+        "{{ '%s'.__mod__.__self__ }}",
+        "{{ self.__init__.__globals__ }}",
+        "{{ cycler.__init__.__globals__ }}",
+        "{{ lipsum.__globals__ }}",
+    ],
+)
+def test_templates_call_nothing_but_methods_of_plain_values(source: str) -> None:
+    thing = Loud()
+    with pytest.raises(GitopsError):
+        render(source, thing=thing, call=thing.parse_raw)
+    assert not Loud.called
+
+
+def test_what_templates_need_is_there() -> None:
+    source = (
+        "{% macro m(x) %}{{ x }}{% endmacro %}{% for k, v in d.items() %}{{ m(k.upper()) }} {{ v.b }} {{ loop.index }}"
+        " {% endfor %}{{ d.get('c', 'none') }} {{ loop is defined }}"
+    )
+    assert render(source, d={"a": {"b": 7}}).split() == ["A", "7", "1", "none", "false"]

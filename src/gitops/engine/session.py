@@ -13,7 +13,7 @@ from gitops.render.renderer import Renderer
 from gitops.render.templates import templates_of
 from gitops.spec.load import load_spec
 from gitops.spec.resolved import Spec
-from gitops.world.files import Project, read_modules, read_project, read_templates
+from gitops.world.files import Project, own_templates, read_modules, read_project, read_templates
 from gitops.world.gather import read_registrations
 from gitops.world.places import Kind
 from gitops.world.ports import Cluster, Progress
@@ -76,7 +76,7 @@ def open_session(options: Options) -> Session:
     """Read and check the spec, and make its world ready. Raises SpecError with every problem at once."""
     project = read_project(options.project)
     spec = load_spec(project.pipeline, project.environments)
-    templates = templates_of(read_templates(options.project))
+    templates = templates_of(read_templates(options.project), own_templates(options.project))
     world = World(spec, options.project, options.kind, options.progress, options.stopped)
     try:
         found = _registered(spec, world)

@@ -8,6 +8,7 @@ from typing import Any
 
 from gitops.errors import GitopsError
 from gitops.render.artifact import fetch, fetch_env, is_remote
+from gitops.render.plain import plain
 from gitops.render.runtimes import Container, runtime_of
 from gitops.render.runtimes.base import MODELS_DIR
 from gitops.render.traffic import path_matches
@@ -48,8 +49,8 @@ def environment_context(spec: Spec, environment: str) -> Context:
     return {
         "environment": environment,
         "namespace": spec.namespace(environment),
-        "gateway": settings.gateway,
-        "monitoring": settings.monitoring,
+        "gateway": plain(settings.gateway),
+        "monitoring": plain(settings.monitoring),
         "service_port": SERVICE_PORT,
         "labels": {
             "app.kubernetes.io/part-of": spec.pipeline.name,
@@ -65,6 +66,7 @@ def model_context(name: str, model: Model) -> Context:
     runtime = runtime_of(model).container(name, model)
     serve, artifact = model.serve, model.artifact
     download = fetch(artifact.uri, serve.env)
+    verified = [MODELS_DIR, artifact.digest, artifact.uri, name]
     return {
         "model": name,
         "version": model.version,
@@ -84,7 +86,8 @@ def model_context(name: str, model: Model) -> Context:
         "fetch_image": download.image,
         "fetch_args": Block(download.args),
         "fetch_env": Block(_env_list({"HOME": "/tmp", **fetch_env(serve.env)})),  # noqa: S108  # a volume of the pod's own
-        "verify_args": Block([MODELS_DIR, artifact.digest, artifact.uri, name]),
+        "verify_args": Block(verified),
+        "verified": verified,
         "models_dir": MODELS_DIR,
         "pod_annotations": Block(_pod_annotations(model, runtime)),
         **_sizes(serve),

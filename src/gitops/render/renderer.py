@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from gitops.errors import GitopsError
+from gitops.render.check import parse_manifest
 from gitops.render.context import (
     Context,
     cluster_context,
@@ -21,6 +22,7 @@ from gitops.render.live import Live, Waves, lives_in, replicas_of
 from gitops.render.templates import Compiled, Templates
 from gitops.render.terraform import root_context, root_variables
 from gitops.render.traffic import traffic_context
+from gitops.render.verified import check_verified
 from gitops.spec.environment import AwsCluster
 from gitops.spec.pipeline import Model
 from gitops.spec.placement import pools
@@ -49,7 +51,7 @@ def _scaled_by(*metrics: str) -> Callable[[Context], bool]:
 
 
 def _routed_by(api: str) -> Callable[[Context], bool]:
-    return lambda context: context["routed"] and context["gateway"].api == api
+    return lambda context: context["routed"] and context["gateway"]["api"] == api
 
 
 _MODEL_FILES = (
@@ -61,11 +63,12 @@ _MODEL_FILES = (
     _File(
         "podmonitor.yaml",
         "kubernetes/model/podmonitor.yaml.j2",
-        lambda context: context["monitoring"] is not None and context["monitoring"].pod_monitors,
+        lambda context: context["monitoring"] is not None and context["monitoring"]["pod_monitors"],
     ),
 )
+_DEPLOYMENT = "kubernetes/version/deployment.yaml.j2"
 _VERSION_FILES = (
-    _File("deployment.yaml", "kubernetes/version/deployment.yaml.j2", _always),
+    _File("deployment.yaml", _DEPLOYMENT, _always),
     _File("service.yaml", "kubernetes/version/service.yaml.j2", _always),
     _File("configmap.yaml", "kubernetes/version/configmap.yaml.j2", lambda context: bool(context["files"])),
     _File("autoscaler.yaml", "kubernetes/version/horizontalpodautoscaler.yaml.j2", _scaled_by("cpu")),
@@ -200,7 +203,10 @@ class Renderer:
         for live, context in zip(lives, here, strict=True):
             for path, template, needed in _VERSION_FILES:
                 if needed(context):
-                    yield f"{directory}/{live.model.version}/{path}", self._render(template, context)
+                    where, data = f"{directory}/{live.model.version}/{path}", self._render(template, context)
+                    if template == _DEPLOYMENT and template in self._templates.replaced:
+                        check_verified(parse_manifest(data, where), context, f"templates/{template}")
+                    yield where, data
 
     def _render(self, template: str, context: Context) -> bytes:
         return (HEADER + self._compiled.render(template, context)).encode()

@@ -17,24 +17,27 @@ from gitops.render.yaml_text import block, finalize, literal
 
 if TYPE_CHECKING:
     from jinja2 import Template
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    from gitops.render.sandbox import Sandbox
 
 
 @dataclass(frozen=True)
 class Templates:
     """Template texts by their path below `templates/` (`kubernetes/version/deployment.yaml.j2`).
 
-    `digest` is over names and texts and the version of gitops: what else a rendered file depends on.
+    `digest` is over names and texts and the version of gitops: what else a rendered file depends on. `replaced` are
+    the names of those that do not come with gitops: what they render is checked more closely.
     """
 
     sources: Mapping[str, str]
     digest: str
+    replaced: frozenset[str] = frozenset()
 
 
-def templates_of(sources: Mapping[str, str]) -> Templates:
+def templates_of(sources: Mapping[str, str], replaced: frozenset[str] = frozenset()) -> Templates:
     """Templates from texts; reading files is the caller's business."""
     content = orjson.dumps([__version__, sorted(sources.items())])
-    return Templates(MappingProxyType(dict(sources)), "sha256:" + hashlib.sha256(content).hexdigest())
+    return Templates(MappingProxyType(dict(sources)), "sha256:" + hashlib.sha256(content).hexdigest(), replaced)
 
 
 @dataclass
@@ -42,7 +45,7 @@ class Compiled:
     """Templates ready to render. Each is compiled on its first use and kept; nothing loads Jinja2 before."""
 
     sources: Mapping[str, str]
-    _environments: dict[str, ImmutableSandboxedEnvironment] = field(default_factory=dict)
+    _environments: dict[str, Sandbox] = field(default_factory=dict)
     _templates: dict[str, Template] = field(default_factory=dict)
 
     def render(self, name: str, context: dict[str, Any]) -> str:
@@ -75,7 +78,7 @@ class Compiled:
         code = environment.compile(text, name=name, filename=name)
         return environment.template_class.from_code(environment, code, {})
 
-    def _environment(self, language: str) -> ImmutableSandboxedEnvironment:
+    def _environment(self, language: str) -> Sandbox:
         if language not in self._environments:
             self._environments[language] = _LANGUAGES[language]()
         return self._environments[language]
@@ -91,20 +94,10 @@ def _template_line(error: BaseException, name: str) -> int | None:
     return line
 
 
-def _jinja(escape: Callable[[object], str], filters: Mapping[str, Callable[..., Any]]) -> ImmutableSandboxedEnvironment:
-    from jinja2 import StrictUndefined
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+def _sandbox(escape: Callable[[object], str], filters: Mapping[str, Callable[..., Any]]) -> Sandbox:
+    from gitops.render.sandbox import Sandbox
 
-    environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined,
-        finalize=escape,
-        autoescape=False,  # finalize escapes for YAML and HCL; autoescape is for HTML
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(filters)
-    return environment
+    return Sandbox(escape, filters)
 
 
 class _HclText(str):
@@ -119,7 +112,7 @@ def _hcl_text(value: object) -> str:
     return _HclText(hcl(str(value) if hasattr(type(value), "_fail_with_undefined_error") else value))
 
 
-_LANGUAGES: dict[str, Callable[[], ImmutableSandboxedEnvironment]] = {
-    "yaml": lambda: _jinja(finalize, {"yaml": block, "literal": literal}),
-    "hcl": lambda: _jinja(_hcl_text, {"hcl": _hcl_text}),
+_LANGUAGES: dict[str, Callable[[], Sandbox]] = {
+    "yaml": lambda: _sandbox(finalize, {"yaml": block, "literal": literal}),
+    "hcl": lambda: _sandbox(_hcl_text, {"hcl": _hcl_text}),
 }

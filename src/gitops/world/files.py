@@ -16,6 +16,7 @@ from gitops.spec.resolved import SourceFile
 PIPELINE = "pipeline.yaml"
 ENVIRONMENTS = "environments"
 SIMULATION = "simulation.yaml"
+VERIFY_SCRIPT = "kubernetes/version/verify-model.sh.j2"
 MAX_FILE = 8 * 1024 * 1024
 MAX_ENVIRONMENTS = 100
 MAX_SAVED_PLAN = 1024 * 1024 * 1024
@@ -37,8 +38,8 @@ class Project:
 def read_project(root: Path) -> Project:
     """Read `pipeline.yaml` and `environments/*.yaml` below `root`.
 
-    Raises GitopsError for a file that is missing, unreadable, too large or no regular file. Sources are named
-    relative to `root`; errors name the whole path.
+    Raises GitopsError for a file that is missing, unreadable, too large, no regular file, or a link that leads out
+    of `root`. Sources are named relative to `root`; errors name the whole path.
     """
     pipeline = read_pipeline(root)
     folder = root / ENVIRONMENTS
@@ -52,27 +53,37 @@ def read_project(root: Path) -> Project:
             where=f"{folder}/",
             hint="split the pipeline",
         )
-    environments = tuple(SourceFile(f"{ENVIRONMENTS}/{name}", _read(folder / name)) for name in names)
+    environments = tuple(SourceFile(f"{ENVIRONMENTS}/{name}", _read_inside(root, folder / name)) for name in names)
     return Project(root, pipeline, environments)
 
 
 def read_simulation(root: Path) -> SourceFile | None:
     """Read `simulation.yaml`, which may be absent. Raises GitopsError as `read_project` does."""
     path = root / SIMULATION
-    return SourceFile(SIMULATION, _read(path)) if path.exists() else None
+    return SourceFile(SIMULATION, _read_inside(root, path)) if path.exists() else None
 
 
 def read_pipeline(root: Path) -> SourceFile:
     """Read `pipeline.yaml` alone. Raises GitopsError as `read_project` does."""
     hint = "run this in the directory that holds it, pass --project DIR, or start with `gitops init`"
-    return SourceFile(PIPELINE, _read(root / PIPELINE, hint))
+    return SourceFile(PIPELINE, _read_inside(root, root / PIPELINE, hint))
 
 
 def read_templates(project: Path) -> dict[str, str]:
-    """Every template by name; one in the project's `templates/` replaces the built-in of the same name."""
+    """Every template by name; one in the project's `templates/` replaces the built-in of the same name.
+
+    Raises GitopsError for what cannot be read, for any link, and for a template in place of the script that refuses
+    files of another digest than the artifact's: a pull request must not take that away.
+    """
     sources: dict[str, str] = {}
     for folder in _folders("templates", project):
         for path, data in _tree(folder, ".j2"):
+            if path == VERIFY_SCRIPT and path in sources:
+                raise GitopsError(
+                    "this template checks what pods serve, and cannot be replaced",
+                    where=f"{folder / path}",
+                    hint="remove it from your templates/",
+                )
             try:
                 sources[path] = data.decode()
             except UnicodeDecodeError as error:
@@ -82,8 +93,17 @@ def read_templates(project: Path) -> dict[str, str]:
     return sources
 
 
+def own_templates(project: Path) -> frozenset[str]:
+    """The names of the templates that the project replaces by its own."""
+    _, *own = _folders("templates", project)
+    return frozenset(path for folder in own for path, _ in _tree(folder, ".j2"))
+
+
 def read_modules(project: Path) -> dict[str, bytes]:
-    """Every file of the Terraform modules, by its path in the GitOps repository (`terraform/modules/…`)."""
+    """Every file of the Terraform modules, by its path in the GitOps repository (`terraform/modules/…`).
+
+    Raises GitopsError for what cannot be read, and for any link.
+    """
     modules: dict[str, bytes] = {}
     for folder in _folders("terraform/modules", project):
         modules |= {f"terraform/modules/{path}": data for path, data in _tree(folder, (".tf", ".md"))}
@@ -149,6 +169,17 @@ def _read(path: Path, missing_hint: str = "", most: int = MAX_FILE) -> bytes:
     return data
 
 
+def _read_inside(root: Path, path: Path, missing_hint: str = "") -> bytes:
+    """As `_read`. A link may lead to another file of the project (a mounted ConfigMap consists of links), not out."""
+    base, real = root.resolve(), path.resolve()
+    if not real.is_relative_to(base) or real.relative_to(base).parts[:1] in ((".git",), (".gitops",)):
+        raise GitopsError(f"this is a link that leads out of the project, to {real}", where=str(path), hint=_NO_LINK)
+    return _read(path, missing_hint)
+
+
+_NO_LINK = "put the file itself in its place"
+
+
 def _unreadable(error: OSError, where: str, missing_hint: str) -> GitopsError:
     if isinstance(error, FileNotFoundError):
         return GitopsError("not found", where=where, hint=missing_hint or "restore it")
@@ -165,16 +196,36 @@ def _folders(name: str, project: Path) -> Iterator[Path]:
     yield built_in
     own = project / name
     if own.is_dir() and own.resolve() != built_in.resolve():
+        _refuse_links(project, own)
         yield own
 
 
 def _tree(folder: Path, suffix: str | tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
     for directory, names, files in os.walk(folder):
         names[:] = sorted(name for name in names if not name.startswith("."))
+        for name in names:
+            _refuse_links(folder, Path(directory, name))
         for file in sorted(files):
             if file.endswith(suffix):
                 path = Path(directory, file)
+                _refuse_links(folder, path)
                 yield path.relative_to(folder).as_posix(), _read(path)
+
+
+def _refuse_links(root: Path, path: Path) -> None:
+    """What is read is copied into the GitOps repository, where more people read than may read this machine's files.
+
+    That holds for links inside the project too: `.git/config` has a CI job's credentials.
+    """
+    for part in (path, *path.parents):
+        if part == root:
+            return
+        if part.is_symlink():
+            raise GitopsError(
+                f"this is a link (to {part.readlink()}), and links are not followed here",
+                where=str(part),
+                hint=_NO_LINK,
+            )
 
 
 def _package_data() -> Path:

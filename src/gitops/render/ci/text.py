@@ -12,7 +12,7 @@ from gitops.render.templates import Compiled
 from gitops.render.yaml_text import YamlText, finalize
 
 if TYPE_CHECKING:
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from gitops.render.sandbox import Sandbox
 
 
 NOTHING = "\0"
@@ -26,27 +26,22 @@ class CiTemplates(Compiled):
         """One file, as `Compiled.render`."""
         return super().render(name, context).replace(f"{NOTHING}\n", "")
 
-    def _environment(self, language: str) -> ImmutableSandboxedEnvironment:
+    def _environment(self, language: str) -> Sandbox:
         if "ci" in self._environments:
             return self._environments["ci"]
-        from jinja2 import StrictUndefined
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
+        from gitops.render.sandbox import Sandbox
 
-        environment = ImmutableSandboxedEnvironment(
+        # finalize escapes for YAML, `shell` for scripts
+        environment = Sandbox(
+            finalize,
+            _FILTERS,
             block_start_string="<%",
             block_end_string="%>",
             variable_start_string="<@",
             variable_end_string="@>",
             comment_start_string="<#",
             comment_end_string="#>",
-            undefined=StrictUndefined,
-            finalize=finalize,
-            autoescape=False,  # finalize escapes for YAML, `shell` for scripts
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
         )
-        environment.filters.update(_FILTERS)
         self._environments["ci"] = environment
         return environment
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 from gitops import __version__
 from gitops.errors import GitopsError
 from gitops.render.ci.text import CiTemplates
+from gitops.render.plain import plain
 from gitops.render.yaml_text import YamlText
 from gitops.spec.ci import Ci, Identity
 from gitops.spec.environment import AwsCluster, ExistingCluster
@@ -114,10 +115,10 @@ def _context(system: System, spec: Spec, ci: Ci, models: Sequence[CiModel], vers
         "marker": YamlText(marker(system)),
         "pipeline": pipeline.name,
         "comment_marker": comment_marker(pipeline.name),
-        "ci": ci,
+        "ci": plain(ci),
         "gitlab_tags": [] if ci.runner == Ci().runner else list(ci.runner),
         "cron": _cron(ci.schedule),
-        "access": access,
+        "access": plain(access),
         "environments": list(pipeline.promotion),
         "forward": FORWARD,
         "back": BACK,
@@ -190,8 +191,8 @@ def _cron(schedule: str) -> str:
     return f"2-59/{schedule.removesuffix('m')} * * * *"
 
 
-def _given(identity: Identity) -> Identity | None:
-    return identity if identity.aws or identity.gcp or identity.azure else None
+def _given(identity: Identity) -> dict[str, Any] | None:
+    return plain(identity) if identity.aws or identity.gcp or identity.azure else None
 
 
 def _first(spec: Spec, model: str) -> str:
