@@ -1,6 +1,7 @@
 """Fixtures for all tests, and their order."""
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.fixtures import (
     control_plane,
@@ -12,6 +13,10 @@ from tests.support.fixtures import (
 )
 
 __all__ = ["control_plane", "control_plane_binaries", "fault_proxy", "model_servers", "namespace", "prometheus"]
+
+# How fast a machine is, and what else it does, decides no test.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
