@@ -116,6 +116,14 @@ def test_module_is_valid(directory: Path) -> None:
     assert (answer["valid"], answer["diagnostics"]) == (True, [])
 
 
+def test_the_longest_names_pass_the_checks_of_the_provider(tmp_path: Path) -> None:
+    """`test_limits` asks the module's own; these are the provider's."""
+    zones = [f"eu-west-1{letter}" for letter in "abcdef"]
+    pools = {"b" * 30: SAMPLE["gpu_pools"]["h100"]}
+    longest = {**SAMPLE, "name": "a" * 40, "gpu_pools": pools, "availability_zones": zones, "cidr": "10.0.0.0/18"}
+    assert plan(tmp_path, longest).changes
+
+
 POOL_ERRORS = (
     with_pool(max=0, capacity_type="RESERVED", disk_gb=8, availability_zones=["eu-west-1c"]),
     "Every GPU pool needs 0 <= min <= max",

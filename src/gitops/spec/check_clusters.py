@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from gitops.spec.catalog import AWS_INSTANCES
@@ -10,6 +11,7 @@ from gitops.spec.documents import Finding
 from gitops.spec.draft import Draft
 from gitops.spec.environment import AwsCluster, AwsNodePool, Cluster, NodePool
 from gitops.spec.problems import Path, shorten, suggestion
+from gitops.values import API_GROUP
 
 
 def clusters(draft: Draft) -> Iterator[Finding]:
@@ -19,6 +21,9 @@ def clusters(draft: Draft) -> Iterator[Finding]:
             top: Path = ("clusters", name)
             for path, message, hint in _cluster(cluster):
                 yield Finding(top + path, message, hint, environment)
+            if isinstance(cluster, AwsCluster) and not _EKS_NAME.fullmatch(name):
+                message = f"{name} cannot be the name of a cluster on AWS"
+                yield Finding(top, message, _EKS_NAME_FORM, environment, at="key")
 
 
 def cluster_definitions(draft: Draft) -> Iterator[Finding]:
@@ -33,6 +38,13 @@ def cluster_definitions(draft: Draft) -> Iterator[Finding]:
                 yield Finding(("clusters", name), message, hint, environment, at="key")
 
 
+_EKS_NAME = re.compile(r"(?!.*--)[a-z][a-z0-9-]{1,38}[a-z0-9]")
+"""What IAM, ECR (which takes no two dashes) and EKS all accept in the names that the module makes from it."""
+_EKS_NAME_FORM = "use 3 to 40 lower-case letters, digits and single -, starting with a letter"
+_OLDEST_KUBERNETES = (1, 30)
+"""The first in which `preStop.sleep`, with which pods end, is on by default (KEP-3960)."""
+_LEAST_DISK_GIB = 50
+
 _Wrong = tuple[Path, str, str]
 
 
@@ -42,6 +54,7 @@ def _cluster(cluster: Cluster) -> Iterator[_Wrong]:
             yield ("nodePools", name, "min"), f"min {pool.min} is more than max {pool.max}", ""
         if isinstance(pool, AwsNodePool):
             yield from _instance(("nodePools", name), pool)
+            yield from _node(("nodePools", name), pool)
     if isinstance(cluster, AwsCluster):
         yield from _aws(cluster)
 
@@ -58,6 +71,15 @@ def _instance(top: Path, pool: AwsNodePool | NodePool) -> Iterator[_Wrong]:
         yield (*top, "gpu"), message, "remove `gpu`; it is known from the instance type"
 
 
+def _node(top: Path, pool: AwsNodePool) -> Iterator[_Wrong]:
+    if int(pool.disk.removesuffix("Gi")) < _LEAST_DISK_GIB:
+        yield (*top, "disk"), f"{pool.disk} is too small for the images of a node", f"use {_LEAST_DISK_GIB}Gi or more"
+    for label in pool.selector:
+        if label.startswith(f"{API_GROUP}/"):
+            message = f"the label {label} is set by the node group itself"
+            yield (*top, "selector", label), message, "remove it; use a label of your own"
+
+
 def _aws(cluster: AwsCluster) -> Iterator[_Wrong]:
     nodes = cluster.system_nodes
     if nodes.min > nodes.max:
@@ -71,8 +93,14 @@ def _aws(cluster: AwsCluster) -> Iterator[_Wrong]:
             yield place, f"{zone} is there twice", "name different zones"
     if wrong := wrong_network(cluster.cidr):
         yield (("cidr",), *wrong)
-    elif not 16 <= int(cluster.cidr.partition("/")[2]) <= 24:
-        yield ("cidr",), f"{cluster.cidr} does not fit a VPC with subnets", "use a size from /16 to /24"
+    elif not 16 <= int(cluster.cidr.partition("/")[2]) <= 18:
+        yield ("cidr",), f"{cluster.cidr} does not fit a VPC with subnets", "use a size from /16 to /18"
+    if tuple(map(int, cluster.kubernetes_version.split("."))) < _OLDEST_KUBERNETES:
+        message = f"pods end with `preStop.sleep`, which Kubernetes {cluster.kubernetes_version} does not have"
+        yield ("kubernetesVersion",), message, "use 1.30 or later"
+    for tag in cluster.tags:
+        if tag.lower().startswith("aws:"):
+            yield ("tags", tag), "tags that begin with aws: are reserved by AWS", "rename it"
     for index, block in enumerate(cluster.endpoint_allowed_cidrs):
         if wrong := wrong_network(block):
             yield (("endpointAllowedCidrs", index), *wrong)

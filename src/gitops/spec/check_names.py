@@ -6,10 +6,14 @@ from collections.abc import Iterator
 
 from gitops.spec.documents import Finding
 from gitops.spec.draft import Draft
+from gitops.spec.resolved import default_namespace
 from gitops.values import workload_name
 
 MAX_WORKLOAD_NAME = 52
 """A pod's name adds a hash of 11 characters to it and has to stay a label value of at most 63."""
+
+MAX_LABEL = 63
+"""Of a namespace, as of every DNS label (RFC 1123)."""
 
 
 def workload_names(draft: Draft) -> Iterator[Finding]:
@@ -28,6 +32,15 @@ def workload_names(draft: Draft) -> Iterator[Finding]:
         if workload in draft.known_models:
             message = f"it would run as {workload}, which is also the name of a model"
             yield subject.finding(("version",), message, "rename one of them")
+
+
+def namespaces(draft: Draft) -> Iterator[Finding]:
+    """The namespace that an environment gets by default is a name that Kubernetes takes."""
+    for name, environment in draft.environments.items():
+        namespace = default_namespace(draft.pipeline.name, name)
+        if environment.namespace is None and len(namespace) > MAX_LABEL:
+            message = f"its namespace {namespace} has {len(namespace)} characters, at most {MAX_LABEL} fit"
+            yield Finding((), message, "set `namespace` in this file", name)
 
 
 def hostnames(draft: Draft) -> Iterator[Finding]:

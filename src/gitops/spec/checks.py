@@ -9,7 +9,7 @@ from gitops.spec.check_capacity import capacity
 from gitops.spec.check_clusters import cluster_definitions, clusters
 from gitops.spec.check_environments import environments
 from gitops.spec.check_models import models, repository
-from gitops.spec.check_names import hostnames, workload_names
+from gitops.spec.check_names import hostnames, namespaces, workload_names
 from gitops.spec.check_rollouts import judgement, mirroring, rollouts
 from gitops.spec.documents import Finding
 from gitops.spec.draft import Draft
@@ -113,6 +113,7 @@ CHECKS: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     rollouts,
     models,
     workload_names,
+    namespaces,
     hostnames,
     clusters,
     cluster_definitions,

@@ -55,6 +55,11 @@ class NodePool(SpecModel):
     """Labels of the pool's nodes; by default `gitops/pool: <name>`, which pools that we create carry."""
 
 
+AwsPoolName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,28}[a-z0-9]$")]
+"""EKS makes names of node groups from it, which end at 63 characters."""
+BucketName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+((\.|-+)[a-z0-9]+)*$", min_length=3, max_length=63)]
+
+
 class AwsNodePool(SpecModel):
     """An EKS managed node group with GPUs."""
 
@@ -64,6 +69,7 @@ class AwsNodePool(SpecModel):
     min: Annotated[int, Field(ge=0, le=1000)] = 0
     max: Annotated[int, Field(ge=1, le=1000)]
     disk: Annotated[str, StringConstraints(pattern=r"^[1-9]\d{1,4}Gi$")] = "200Gi"
+    """At least 50Gi: an image for serving alone takes 20 to 30."""
     capacity: Literal["on-demand", "spot"] = "on-demand"
     hourly_price: Price | None = None
     selector: dict[LabelKey, LabelValue] = {}
@@ -80,7 +86,7 @@ class SystemNodes(SpecModel):
 class S3State(SpecModel):
     """Terraform state in S3, locked by S3 itself."""
 
-    bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+    bucket: BucketName
     region: Region
     prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9/_.-]{0,199}$")] = "gitops"
     """The state of a cluster is the object `<prefix>/<cluster>.tfstate`."""
@@ -102,19 +108,22 @@ class AwsCluster(SpecModel):
         Field(min_length=2, max_length=6, strict=False),
     ]
     kubernetes_version: Annotated[str, StringConstraints(pattern=r"^1\.\d{2}$")] = "1.33"
+    """At least 1.30: pods wait by `preStop.sleep` until no new request reaches them."""
     cidr: Cidr = "10.0.0.0/16"
+    """Of the VPC, from /16 to /18: it is cut into sixteen subnets."""
     endpoint_allowed_cidrs: Annotated[tuple[Cidr, ...], Field(max_length=64, strict=False)] = ()
     """Who may reach the Kubernetes API from outside the VPC; nobody by default."""
     system_nodes: SystemNodes = SystemNodes()
-    node_pools: Annotated[dict[Name, AwsNodePool], Field(min_length=1)]
+    node_pools: Annotated[dict[AwsPoolName, AwsNodePool], Field(min_length=1)]
     administrators: Annotated[
-        tuple[Annotated[str, StringConstraints(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:.+$")], ...],
+        tuple[
+            Annotated[str, StringConstraints(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:(role|user)/[A-Za-z0-9_+=,.@/-]+$")],
+            ...,
+        ],
         Field(max_length=32, strict=False),
     ] = ()
-    artifact_buckets: Annotated[
-        tuple[Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")], ...],
-        Field(max_length=32, strict=False),
-    ] = ()
+    """Roles and users of IAM; the root of an account cannot be one."""
+    artifact_buckets: Annotated[tuple[BucketName, ...], Field(max_length=32, strict=False)] = ()
     """Existing buckets that the models may read; the cluster's own bucket is always readable."""
     context: Context | None = None
     """A kubeconfig context; by default access comes from Terraform's outputs and `aws eks get-token`."""
@@ -123,6 +132,7 @@ class AwsCluster(SpecModel):
         Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_ .:/=+@-]{1,128}$")],
         Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_ .:/=+@-]{0,256}$")],
     ] = {}
+    """None that begins with `aws:`, which AWS reserves."""
 
 
 class ExistingCluster(SpecModel):

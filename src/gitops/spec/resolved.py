@@ -21,6 +21,11 @@ class SourceFile:
     data: bytes
 
 
+def default_namespace(pipeline: str, environment: str) -> str:
+    """The namespace of an environment that names none."""
+    return f"{pipeline}-{environment}"
+
+
 @dataclass(frozen=True, slots=True)
 class Spec:
     """Everything the user wrote, checked.
@@ -40,4 +45,4 @@ class Spec:
 
     def namespace(self, environment: str) -> str:
         """The Kubernetes namespace of an environment."""
-        return self.environments[environment].namespace or f"{self.pipeline.name}-{environment}"
+        return self.environments[environment].namespace or default_namespace(self.pipeline.name, environment)

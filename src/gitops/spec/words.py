@@ -43,6 +43,12 @@ _BY_PATTERN = {
         "s3://bucket/path, gs://bucket/path, az://container/path, hf://owner/name@revision, oci://registry/name:tag or "
         "file://path",
     ),
+    _pattern(environment.AwsPoolName): Words(
+        "the name of a node pool", "2 to 30 lower-case letters, digits and -, starting with a letter"
+    ),
+    _pattern(environment.BucketName): Words(
+        "the name of a bucket", "lower-case letters, digits, . and -, 3 to 63 characters"
+    ),
     _pattern(environment.Cidr): Words("a network", "an IPv4 block such as 10.0.0.0/16"),
     _pattern(environment.Region): Words("an AWS region", "such as us-east-1"),
     _pattern(environment.LabelKey): Words("a label", "such as example.com/pool"),
@@ -74,7 +80,6 @@ _BY_PATTERN = {
 }
 
 _PATH = Words("a path", "starting with /, of letters, digits, / _ . and -")
-_BUCKET = Words("the name of a bucket", "lower-case letters, digits, . and -, 3 to 63 characters")
 _UUID = Words("a UUID", "such as 0f8fad5b-d9cb-469f-a165-70867728950e")
 _WORDS = Words("words on one line", "a few of them, without control characters")
 _BY_KEY = {
@@ -89,12 +94,10 @@ _BY_KEY = {
     "owner": Words("an owner", "a team or an address, of letters, digits, spaces and . _ @ / + -"),
     "disk": Words("a disk size", "whole Gi from 10Gi to 99999Gi, such as 200Gi"),
     "instance": Words("an instance type", "such as m7i.large"),
-    "bucket": _BUCKET,
-    "artifactBuckets": _BUCKET,
     "prefix": Words("a prefix", "letters, digits and / _ . -"),
     "availabilityZones": Words("an availability zone", "such as us-east-1a"),
     "kubernetesVersion": Words("a Kubernetes version", "such as 1.33"),
-    "administrators": Words("an IAM principal", "such as arn:aws:iam::123456789012:role/platform"),
+    "administrators": Words("an IAM role or user", "such as arn:aws:iam::123456789012:role/platform"),
     "tags": Words("a tag", "letters, digits, spaces and _ . : / = + @ -"),
     "prometheus": Words("a URL", "such as http://prometheus.monitoring:9090"),
     "base": Words("an image by digest", "registry/path@sha256:…"),

@@ -3,8 +3,8 @@ variable "name" {
   type        = string
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{1,38}[a-z0-9]$", var.name))
-    error_message = "name must be 3 to 40 characters of a-z, 0-9 and '-', and start with a letter."
+    condition     = can(regex("^[a-z][a-z0-9-]{1,38}[a-z0-9]$", var.name)) && !strcontains(var.name, "--")
+    error_message = "name must be 3 to 40 characters of a-z, 0-9 and single '-', and start with a letter."
   }
 }
 
@@ -35,6 +35,11 @@ variable "kubernetes_version" {
   validation {
     condition     = can(regex("^1\\.[0-9]{2}$", var.kubernetes_version))
     error_message = "kubernetes_version must be a minor version such as 1.33, without a patch level."
+  }
+
+  validation {
+    condition     = try(tonumber(split(".", var.kubernetes_version)[1]), 99) >= 30
+    error_message = "kubernetes_version must be 1.30 or later: model pods end with preStop.sleep."
   }
 }
 
@@ -126,6 +131,11 @@ variable "pod_identities" {
     namespace       = string
     service_account = string
   }))
+
+  validation {
+    condition     = alltrue([for name in flatten([for pod in var.pod_identities : [pod.namespace, pod.service_account]]) : can(regex("^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", name))])
+    error_message = "pod_identities must name namespaces and service accounts of at most 63 characters of a-z, 0-9 and '-'."
+  }
 }
 
 variable "administrators" {
@@ -141,9 +151,19 @@ variable "administrators" {
 variable "artifact_buckets" {
   description = "Names of further, existing buckets that model pods may read. Buckets encrypted with a key of their own need that key's policy to admit the role <name>-models."
   type        = list(string)
+
+  validation {
+    condition     = alltrue([for bucket in var.artifact_buckets : can(regex("^[a-z0-9]+((\\.|-+)[a-z0-9]+)*$", bucket)) && length(bucket) >= 3 && length(bucket) <= 63])
+    error_message = "artifact_buckets must hold names of S3 buckets."
+  }
 }
 
 variable "tags" {
   description = "Tags for the instances, volumes and interfaces that node groups launch; the provider's default_tags do not reach those."
   type        = map(string)
+
+  validation {
+    condition     = alltrue([for key in keys(var.tags) : !startswith(lower(key), "aws:")])
+    error_message = "Tags that begin with aws: are reserved by AWS."
+  }
 }
