@@ -128,22 +128,6 @@ def cluster_context(name: str, cluster: Cluster, model: Model, version: Context,
     }
 
 
-def cpu_quantity(cpu: str) -> str:
-    """A CPU quantity in the form that the API server keeps: `2000m` becomes `2`."""
-    if cpu.endswith("m") and int(cpu[:-1]) % 1000 == 0:
-        return str(int(cpu[:-1]) // 1000)
-    return cpu
-
-
-def memory_quantity(memory: str) -> str:
-    """A memory quantity in the form that the API server keeps: `2048Mi` becomes `2Gi`."""
-    units = ("Mi", "Gi", "Ti", "Pi")
-    number, unit = int(memory[:-2]), units.index(memory[-2:])
-    while number % 1024 == 0 and unit + 1 < len(units):
-        number, unit = number // 1024, unit + 1
-    return f"{number}{units[unit]}"
-
-
 def _sizes(serve: Serve) -> Context:
     replicas, resources = serve.replicas, serve.resources
     period = min(10, max(1, serve.load_time // 30))
@@ -157,10 +141,10 @@ def _sizes(serve: Serve) -> Context:
             "target": replicas.autoscaling.target,
             "metric": replicas.autoscaling.metric,
         },
-        "cpu": cpu_quantity(resources.cpu),
-        "memory": memory_quantity(resources.memory),
+        "cpu": resources.cpu,
+        "memory": resources.memory,
         "gpus": str(gpus) if gpus else None,
-        "shared_memory": memory_quantity(shared) if shared else None,
+        "shared_memory": shared,
         "startup": {"period": period, "failures": max(1, math.ceil(serve.load_time / period))},
         "progress_deadline": serve.load_time + _PROGRESS_MARGIN,
         "termination_grace": _TERMINATION_GRACE + _DRAIN_SECONDS,

@@ -12,7 +12,6 @@ from typing import Any
 
 import orjson
 
-from gitops.render.context import cpu_quantity, memory_quantity
 from gitops.spec.pipeline import SecretRef
 from gitops.spec.validation import Job
 from gitops.values import API_GROUP
@@ -37,9 +36,9 @@ def job_context(
         "args": args,
         "env": [_variable(name, value) for name, value in {**own, **job.env}.items()],
         "work": WORK,
-        "cpu": cpu_quantity(job.cpu),
-        "memory": memory_quantity(job.memory),
-        "disk": memory_quantity(job.disk),
+        "cpu": job.cpu,
+        "memory": job.memory,
+        "disk": job.disk,
         "retries": job.retries,
         "timeout": job.timeout,
         "keep": job.keep,

@@ -12,6 +12,7 @@ from gitops.spec.environment import AwsNodePool, Cluster
 from gitops.spec.pipeline import Gpu, Serve
 from gitops.spec.placement import Pool, choose_pool, pools
 from gitops.spec.problems import Path, listed
+from gitops.spec.quantities import amount
 from gitops.spec.rollouts import Canary, Rollout
 from gitops.values import UnitKey
 
@@ -92,22 +93,13 @@ def _too_big(draft: Draft, units: list[UnitKey], name: str, cluster: Cluster) ->
             continue
         where = f"a {declared.instance} of the pool {pool.name} on {name}"
         asked: tuple[tuple[str, str, float, int], ...] = (
-            ("cpu", "CPUs", _amount(serve.resources.cpu), instance.cpus),
-            ("memory", "GiB", _amount(serve.resources.memory), instance.memory_gib),
+            ("cpu", "CPUs", float(amount(serve.resources.cpu)), instance.cpus),
+            ("memory", "GiB", float(amount(serve.resources.memory) / 2**30), instance.memory_gib),
         )
-        for key, noun, amount, there in asked:
-            if amount >= there:
-                message = f"{amount:g} {noun} do not fit {where}, which has {there} and needs some for itself"
+        for key, noun, wanted, there in asked:
+            if wanted >= there:
+                message = f"{wanted:g} {noun} do not fit {where}, which has {there} and needs some for itself"
                 yield draft.subject(unit).finding(("serve", "resources", key), message, f"lower serve.resources.{key}")
-
-
-_SCALES = {"m": 0.001, "Mi": 1 / 1024, "Gi": 1.0, "Ti": 1024.0}
-
-
-def _amount(quantity: str) -> float:
-    """CPUs or GiB."""
-    unit = quantity.lstrip("0123456789")
-    return int(quantity.removesuffix(unit)) * _SCALES.get(unit, 1.0)
 
 
 def _homeless(

@@ -29,6 +29,8 @@ _HUGGING_FACE = re.compile(r"hf://[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0
 _BUCKET_URI = re.compile(r"(s3|gs|az)://[^/]+/[^/].*")
 _ARCHIVE = re.compile(r"\.(zip|tar(\.(gz|z|bz2|xz|br))?|tgz|taz|tz|tbz2|txz)$", re.IGNORECASE)
 """What KServe's storage initializer unpacks: what Python's mimetypes takes for zip or tar."""
+_NO_BRANCH = re.compile(r"\.\.|//|/\.|\.(?=/)|(/|\.lock|\.)$|\.lock(?=/)")
+"""What `git check-ref-format` refuses beside the characters that the field does not have."""
 _URL_SCHEMES = ("https", "http", "ssh", "git", "file")
 
 
@@ -154,6 +156,14 @@ def _pool(subject: Subject) -> Iterator[Finding]:
         yield subject.finding(("serve", "pool"), message, "set serve.gpu, or remove `pool`")
 
 
+def _route(subject: Subject) -> Iterator[Finding]:
+    """What the Gateway API refuses in a path: empty parts, and those that stay or go up."""
+    route = subject.model.route
+    if route and ("//" in route.path or {".", ".."} & set(route.path.split("/"))):
+        message = "a gateway takes no path with //, /./ or /../ in it"
+        yield subject.finding(("route", "path"), message, "write the path out")
+
+
 def _peers(subject: Subject) -> Iterator[Finding]:
     network = subject.model.serve.network
     for direction, peers in (("ingress", network.ingress), ("egress", network.egress)):
@@ -200,6 +210,7 @@ _MODEL_CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     _image,
     _secrets,
     _pool,
+    _route,
     _peers,
     _build,
     _validation,
@@ -226,8 +237,8 @@ def repository(draft: Draft) -> Iterator[Finding]:
     url, signing = draft.pipeline.repository.url, draft.pipeline.repository.signing
     if wrong := wrong_url(url):
         yield Finding(("repository", "url"), *wrong)
-    if ".." in draft.pipeline.repository.branch:
-        yield Finding(("repository", "branch"), "a branch cannot have `..` in its name", "such as main")
+    if match := _NO_BRANCH.search(draft.pipeline.repository.branch):
+        yield Finding(("repository", "branch"), f"a branch cannot have `{match[0]}` there", "such as main")
     if signing and (_escapes(signing.ssh_key) or signing.ssh_key.startswith("-") or "\n" in signing.ssh_key):
         message = "this is not the path of a key"
         hint = "write it without `..`, such as ~/.ssh/gitops_ed25519"

@@ -6,13 +6,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from gitops.spec.fields import Duration, KubernetesName, Name, OneLine, SpecModel
+from gitops.spec.fields import Duration, KubernetesName, Name, ObjectName, OneLine, SpecModel
 from gitops.spec.pipeline import Gpu
 
 Cidr = Annotated[str, StringConstraints(pattern=r"^(\d{1,3}\.){3}\d{1,3}/\d{1,2}$")]
 Region = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$"), Field(examples=["us-east-1"])]
 LabelKey = Annotated[
-    str, StringConstraints(pattern=r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$")
+    str,
+    StringConstraints(
+        pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*/)?"
+        r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$",
+        max_length=317,
+    ),
 ]
 LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$")]
 Context = Annotated[str, Field(min_length=1, max_length=253)]
@@ -158,7 +163,7 @@ Cluster = Annotated[AwsCluster | ExistingCluster | EmbeddedCluster, Field(discri
 class Gateway(SpecModel):
     """The gateway that model routes attach to."""
 
-    name: KubernetesName
+    name: ObjectName
     namespace: KubernetesName
     api: Literal["gateway-api", "istio"] = "gateway-api"
     """Which API splits traffic: HTTPRoutes of the Gateway API, or Istio's VirtualServices."""

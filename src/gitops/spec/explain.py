@@ -215,10 +215,8 @@ def _sentence(spot: Spot, written: Written) -> tuple[str, str]:
             return f"the text is empty, but has to be {words.noun}", words.form
         return f"{_shown(spot.value)} is not {words.noun}", words.form
     if spot.kind == "value_error":
-        error, _, hint = str(spot.context["error"]).rpartition("; ")
-        form = hint if error else ""
-        noun = "a threshold" if "threshold" in str(spot.context["error"]) else "a duration"
-        return f"{_shown(spot.value)} is not {noun}", form
+        wrong, _, form = str(spot.context["error"]).rpartition("; ")
+        return f"{_shown(spot.value)} is {wrong.rpartition(' is ')[2]}", form
     if spot.kind in _BOUNDS:
         word, key = _BOUNDS[spot.kind]
         bound = spot.context[key]

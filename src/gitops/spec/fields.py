@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 from pydantic import (
     BaseModel,
@@ -15,6 +15,8 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic.alias_generators import to_camel
+
+from gitops.spec.quantities import QUANTITY_PATTERN, quantity
 
 
 class SpecModel(BaseModel):
@@ -114,14 +116,14 @@ ThresholdField = Annotated[
 ]
 
 
-def _cpu(value: Any) -> Any:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$")]
 """Models, environments, clusters, pools, rollouts: at most 40 characters, so that names built from them fit."""
 
-KubernetesName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+KubernetesName = Annotated[str, StringConstraints(pattern=rf"^{_LABEL}$")]
+"""What Kubernetes calls a DNS label: namespaces."""
+ObjectName = Annotated[str, StringConstraints(pattern=rf"^{_LABEL}(\.{_LABEL})*$", max_length=253)]
+"""What Kubernetes calls a DNS subdomain: Secrets, service accounts, gateways."""
 Version = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,18}[a-z0-9])?$"), Field(examples=["2.3.0"])
 ]
@@ -130,23 +132,38 @@ Version = Annotated[
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 Cpu = Annotated[
     str,
-    BeforeValidator(_cpu),
-    StringConstraints(pattern=r"^([1-9]\d{0,3}|[1-9]\d{0,5}m)$"),
-    WithJsonSchema({"type": ["string", "integer"], "examples": [8, "500m"]}),
+    BeforeValidator(quantity("an amount of CPU", "write it like 8, 1.5 or 500m", "1m", "9999", "1m")),
+    WithJsonSchema({"type": ["string", "number"], "pattern": QUANTITY_PATTERN, "examples": [8, 1.5, "500m"]}),
 ]
-Memory = Annotated[str, StringConstraints(pattern=r"^[1-9]\d{0,5}(Mi|Gi|Ti)$"), Field(examples=["64Gi"])]
+"""A quantity of Kubernetes in the form that the API server keeps; at most a thousandth of a CPU precise."""
+Memory = Annotated[
+    str,
+    BeforeValidator(quantity("an amount of memory", "write it like 512Mi or 64Gi", "1Mi", "1024Ti", "1")),
+    WithJsonSchema({"type": ["string", "number"], "pattern": QUANTITY_PATTERN, "examples": ["64Gi"]}),
+]
+"""A quantity of bytes in the form that the API server keeps."""
+
+_HOST = r"[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_REGISTRY = rf"({_HOST}(\.{_HOST})*|\[[a-fA-F0-9:]+\])(:[0-9]+)?"
+_REPOSITORY = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
 Image = Annotated[
     str,
     StringConstraints(
-        pattern=r"^[a-z0-9]+([._/:-][a-zA-Z0-9_]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?$",
+        pattern=rf"^({_REGISTRY}/)?{_REPOSITORY}(/{_REPOSITORY})*(:[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?"
+        r"(@(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}))?$",
         max_length=512,
     ),
 ]
+"""A reference as the grammar of `distribution/reference` has it, with a digest of an algorithm that OCI registers."""
 Hostname = Annotated[
     str,
-    StringConstraints(pattern=r"^(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+$"),
+    # The last label has a letter in it: an address is no name (Gateway API, `Hostname`).
+    StringConstraints(pattern=rf"^(\*\.)?({_LABEL}\.)+[0-9]*[a-z]([a-z0-9-]{{0,61}}[a-z0-9])?$", max_length=253),
 ]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+"""A variable of this process, as POSIX has it."""
+PodEnvName = Annotated[str, StringConstraints(pattern=r"^(\.?[-_A-Za-z][-_.A-Za-z0-9]*)$")]
+"""A variable of a container, as Kubernetes has it."""
 AZURE_URI = r"az://[a-z0-9][a-z0-9-]{1,61}[a-z0-9](@[a-z0-9]{3,24}\.blob\.core\.windows\.net)?(/[A-Za-z0-9._@:/+=-]*)?"
 OCI_URI = (
     r"oci://[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*)+"

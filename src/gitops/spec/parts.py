@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from gitops.spec.catalog import GPU_TYPES
-from gitops.spec.fields import KubernetesName, SpecModel
+from gitops.spec.fields import ObjectName, SpecModel
 
 GpuType = Literal["T4", "A10G", "L4", "L40S", "A100", "A100-80GB", "H100", "H200", "B200"]
 assert GpuType.__args__ == GPU_TYPES  # type: ignore[attr-defined]  # typing offers no public way to ask
@@ -25,5 +25,5 @@ class Gpu(SpecModel):
 class SecretRef(SpecModel):
     """A key of a Secret that something else (External Secrets, a vault) puts into the namespace."""
 
-    secret: KubernetesName
-    key: Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]{1,253}$")]
+    secret: ObjectName
+    key: Annotated[str, StringConstraints(pattern=r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$", max_length=253)]

@@ -13,12 +13,12 @@ from gitops.spec.fields import (
     Cpu,
     Digest,
     Duration,
-    EnvName,
     Hostname,
     Image,
     KubernetesName,
     Memory,
     Name,
+    PodEnvName,
     SpecModel,
     Version,
 )
@@ -131,7 +131,7 @@ class ServeBase(SpecModel):
     load_time: Duration = 300
     """How long the slowest start may take, download included; the startup probe allows exactly this."""
     replicas: Replicas = Replicas()
-    env: dict[EnvName, str | SecretRef] = {}
+    env: dict[PodEnvName, str | SecretRef] = {}
     network: Network = Network()
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
 
-from gitops.spec.fields import Cpu, Duration, EnvName, Image, KubernetesName, Memory, SpecModel
+from gitops.spec.fields import Cpu, Duration, EnvName, Image, KubernetesName, Memory, ObjectName, PodEnvName, SpecModel
 from gitops.spec.parts import SecretRef
 from gitops.spec.validation_data import Contradiction as Contradiction
 from gitops.spec.validation_data import DataGates as DataGates
@@ -168,13 +168,13 @@ class Job(SpecModel):
     """Where in the image that checkout is."""
     queue: KubernetesName | None = None
     """Kueue's local queue."""
-    service_account: KubernetesName = "default"
+    service_account: ObjectName = "default"
     """Whose rights it has outside of the cluster, such as at a store; its token is not mounted."""
     cpu: Cpu = "4"
     memory: Memory = "16Gi"
     disk: Memory = "50Gi"
     """Room for what it reads and makes."""
-    env: dict[EnvName, str | SecretRef] = {}
+    env: dict[PodEnvName, str | SecretRef] = {}
     timeout: Annotated[Duration, Field(ge=60)] = 4 * 3600
     retries: Annotated[int, Field(ge=0, le=10)] = 2
     """Starts after the first; a gate that said no is not asked again."""

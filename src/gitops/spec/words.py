@@ -8,6 +8,7 @@ from pydantic import StringConstraints
 
 from gitops.spec import build, build_stages, ci, environment, fields, validation, validation_data
 from gitops.spec.problems import Path
+from gitops.spec.quantities import QUANTITY_PATTERN
 
 
 class Words(NamedTuple):
@@ -29,15 +30,18 @@ _BY_PATTERN = {
     _pattern(fields.KubernetesName): Words(
         "a Kubernetes name", "lower-case letters, digits and -, at most 63 characters"
     ),
+    _pattern(fields.ObjectName): Words(
+        "a Kubernetes name", "lower-case letters, digits, - and ., at most 253 characters"
+    ),
     _pattern(fields.Version): Words(
         "a version", "lower-case letters, digits, . _ and -, at most 20 characters, such as 2.3.0"
     ),
     _pattern(fields.Digest): Words("a digest", "sha256: and 64 hexadecimal digits in lower case"),
-    _pattern(fields.Cpu): Words("an amount of CPU", "whole CPUs such as 8, or thousandths such as 500m"),
-    _pattern(fields.Memory): Words("an amount of memory", "a whole number with Mi, Gi or Ti, such as 64Gi"),
-    _pattern(fields.Image): Words("an image", "registry/path:tag or registry/path@sha256:…"),
+    QUANTITY_PATTERN: Words("a quantity", "such as 500m, 1.5 or 64Gi"),
+    _pattern(fields.Image): Words("an image", "registry/path:tag or registry/path@sha256:…, the path in lower case"),
     _pattern(fields.Hostname): Words("a host name", "a full name in lower case, such as chat.example.com"),
     _pattern(fields.EnvName): Words("the name of an environment variable", "letters, digits and _"),
+    _pattern(fields.PodEnvName): Words("the name of an environment variable", "letters, digits, _ . and -"),
     _pattern(fields.ArtifactUri): Words(
         "an artifact",
         "s3://bucket/path, gs://bucket/path, az://container/path, hf://owner/name@revision, oci://registry/name:tag or "

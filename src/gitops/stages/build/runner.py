@@ -21,6 +21,7 @@ from typing import Any
 from gitops import __version__
 from gitops.errors import GitopsError
 from gitops.spec.build import Build
+from gitops.spec.quantities import amount
 from gitops.stages.build.package_image import IGNORED
 from gitops.stages.build.plan import Step, key, steps
 from gitops.stages.build.process import Bounds, StageProcess
@@ -31,7 +32,6 @@ from gitops.stages.confinement import IMAGE_BUILDERS, Room, home_of, isolation
 from gitops.stages.digest import FileDigest, combined, digest_path
 from gitops.stages.results import GateResult, summary
 
-_UNITS = {"Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _PACKAGE = Path(__file__).resolve().parents[2]
 """What the process of a stage imports of us."""
 _ASKING = 300.0
@@ -147,7 +147,7 @@ class Builder:
     def _run(self, step: Step, task: Task, work: Work, name: str) -> tuple[Outcome, int]:
         written, result = work.scratch / "task.json", work.scratch / "result.json"
         written.write_text(json.dumps(task.document()))
-        bounds = Bounds(step.timeout, int(self.build.memory[:-2]) * _UNITS[self.build.memory[-2:]])
+        bounds = Bounds(step.timeout, int(amount(self.build.memory)))
         python = (*map(Path, self.versions["paths"]), *home_of(self.python))
         reads = (*python, _PACKAGE, task.given, *task.files.values())
         builder = "builder" in step.tools

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gitops.errors import GitopsError
+from gitops.spec.quantities import amount
 
 CAPABILITY = {
     "T4": "7.5",
@@ -159,4 +160,4 @@ def call(arguments: Sequence[str]) -> str:
 
 
 def _mebibytes(memory: str) -> int:
-    return int(memory[:-2]) * {"Mi": 1, "Gi": 1024, "Ti": 1024 * 1024}[memory[-2:]]
+    return int(amount(memory) // 2**20)
