@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.small import commits, repository
-from tests.cli.staged import EMBEDDED, record, release, staged_project, until_weight, weight
+from tests.cli.staged import EMBEDDED, clock, record, release, staged_project, turn_bad, until_weight, weight
 from tests.support.project import Project, run_git
 
 
@@ -72,3 +72,65 @@ def test_a_damaged_record_of_another_unit(walking: Project) -> None:
     before = commits(walking)
     walking.gitops("rollback", "dev/chat")
     assert (commits(walking), weight(walking, "dev/chat")) == (before + 1, 0)
+
+
+def misspell(project: Project) -> None:
+    """The strategy of a policy that nobody uses."""
+    project.edit("pipeline.yaml", "models:\n", "  unused: {strategy: cannary}\nmodels:\n")
+
+
+BROKEN: dict[str, Callable[[Project], object]] = {
+    "misspelt": misspell,
+    "conflict": lambda project: project.edit("pipeline.yaml", "apiVersion", "<<<<<<< HEAD\napiVersion"),
+    "gone": lambda project: (project.path / "pipeline.yaml").unlink(),
+    "no environments": lambda project: shutil.rmtree(project.path / "environments"),
+}
+
+
+@pytest.mark.parametrize("break_it", BROKEN.values(), ids=BROKEN)
+def test_going_back_needs_no_valid_spec(walking: Project, break_it: Callable[[Project], object]) -> None:
+    break_it(walking)
+    walking.gitops("status", "--offline")
+    walking.gitops("history", "dev/chat")
+    said = walking.gitops("rollback", "dev/chat").err
+    assert "the spec is not valid" in said
+    assert "go on by spec commit" in said
+    assert weight(walking, "dev/chat") == 0
+    source = record(walking, "dev/chat").source.commit
+    assert source == walking.git("rev-parse", "HEAD").strip()
+    walking.gitops("diff")
+    walking.gitops("resume", "dev/chat", expect=1)
+
+
+def test_a_broken_spec_is_judged_by_the_last_valid_one(walking: Project) -> None:
+    """Nothing that it asks for starts, and what does harm goes back."""
+    release(walking, "2.1.0", model="search", before="2.0.0")
+    release(walking, "1.2.0", before="1.1.0")
+    walking.commit_spec("Not applied yet")
+    misspell(walking)
+    walking.commit_spec("Broken")
+    turn_bad(walking, "1.1.0", after="0s")
+    clock(walking).sleep(120)
+    passed = walking.gitops("reconcile", expect=1)
+    assert "unused" in passed.err
+    clock(walking).sleep(120)
+    for _ in range(10):
+        if record(walking, "dev/chat").rejected:
+            break
+        clock(walking).sleep(60)
+        walking.gitops("reconcile", expect=1)
+    [rejected] = record(walking, "dev/chat").rejected
+    assert rejected.version.version == "1.1.0"
+    assert "error-rate" in rejected.reason
+    assert record(walking, "dev/chat").candidate is None
+    assert record(walking, "dev/search").candidate is None
+
+
+def test_without_git_it_is_the_spec_that_acted_last(walking: Project) -> None:
+    shutil.rmtree(walking.path / ".git")
+    walking.gitops("reconcile")
+    misspell(walking)
+    assert "the spec that acted here last" in walking.gitops("abort", "dev/chat").err
+    assert weight(walking, "dev/chat") == 0
+    (walking.path / ".gitops/embedded/last-valid-spec.json").unlink()
+    assert "cannary" in walking.gitops("status", expect=1).err

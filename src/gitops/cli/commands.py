@@ -124,7 +124,7 @@ def apply(project: Path, flags: Flags, saved: Path | None, yes: bool, wait: bool
 
     if saved is None:
         _register(project, flags, yes)
-    with open_session(_options(project, flags)) as session:
+    with open_session(replace(_options(project, flags), acts=True)) as session:
         if saved is None:
             # What could be registered is so by now.
             wanted = replace(planning.plan(session), registrations=())
@@ -192,10 +192,12 @@ def _register(project: Path, flags: Flags, yes: bool, model: str = "", endpoint:
 
 def diff(project: Path, embedded: bool, form: str) -> int:
     """Compare live objects with the repository's head."""
+    from gitops.cli.rollout import tell
     from gitops.engine import planning
-    from gitops.engine.session import open_session
+    from gitops.engine.session import open_anyway
 
-    with open_session(_options(project, Flags(embedded=embedded))) as session:
+    with open_anyway(_options(project, Flags(embedded=embedded))) as session:
+        tell(session)
         found = planning.diff(session)
     if form == "text" and not found.pending:
         wanted = f"commit {found.base.head[:10]}" if found.base.head else "the empty repository"
@@ -207,11 +209,13 @@ def diff(project: Path, embedded: bool, form: str) -> int:
 
 def status(project: Path, embedded: bool, offline: bool, form: str) -> int:
     """Print the board."""
+    from gitops.cli.rollout import tell
     from gitops.engine import status as recipe
-    from gitops.engine.session import open_session
+    from gitops.engine.session import open_anyway
     from gitops.view.board import board, board_document
 
-    with open_session(_options(project, Flags(embedded=embedded, offline=offline))) as session:
+    with open_anyway(_options(project, Flags(embedded=embedded, offline=offline))) as session:
+        tell(session)
         rows = recipe.status(session)
     if form == "json":
         write(orjson.dumps(board_document(rows), option=orjson.OPT_INDENT_2).decode())

@@ -18,7 +18,7 @@ from gitops.errors import GitopsError
 
 if TYPE_CHECKING:
     from gitops.engine.reconciling import Pass
-    from gitops.engine.session import Options
+    from gitops.engine.session import Options, Session
     from gitops.engine.walking import Walked
     from gitops.rollout.observation import CommandKind
     from gitops.values import UnitKey
@@ -36,31 +36,33 @@ class Asked(NamedTuple):
 def reconcile(project: Path, embedded: bool, form: str) -> int:
     """One pass over every rollout."""
     from gitops.engine.reconciling import reconcile as one_pass
-    from gitops.engine.session import open_session
+    from gitops.engine.session import open_anyway
     from gitops.view.passes import pass_document, pass_text
 
     # A pass is short-lived and reads much: collecting cycles in between only costs time.
     gc.disable()
-    with open_session(_options(project, embedded)) as session:
+    with open_anyway(_options(project, embedded)) as session:
+        tell(session)
         done = one_pass(session)
     if form == "json":
         write(orjson.dumps(pass_document(done), option=orjson.OPT_INDENT_2).decode())
     else:
         text = pass_text(done, holds=True, color=colored(sys.stdout.isatty()))
         write(text or "No rollout is under way.")
-    return ERROR if done.failures or done.blind or done.damaged else OK
+    return ERROR if done.failures or done.blind or done.damaged or session.broken else OK
 
 
 def act(project: Path, embedded: bool, asked: Asked) -> int:
     """Do what a person asks for, and say what came of it."""
     from gitops.engine.identity import person
-    from gitops.engine.reconciling import command
-    from gitops.engine.session import open_session
+    from gitops.engine.reconciling import BACK, command
+    from gitops.engine.session import open_anyway, open_session
     from gitops.rollout.observation import Command
     from gitops.view.passes import pass_text
 
-    unit = unit_of(asked.unit)
-    with open_session(_options(project, embedded)) as session:
+    unit, opened = unit_of(asked.unit), open_anyway if asked.kind in BACK else open_session
+    with opened(_options(project, embedded)) as session:
+        tell(session)
         who = person(session)
         done = command(session, unit, Command(asked.kind, who, asked.version, asked.hotfix))
     decision = done.decisions.get(unit)
@@ -88,6 +90,14 @@ def run(project: Path, embedded: bool, interval: float, listen: str, lease: str,
     restore()
     note("stopped; what was pushed stays, and the next run goes on from there")
     return OK
+
+
+def tell(session: Session) -> None:
+    """Say loudly that another spec stands in for a broken one."""
+    if session.broken:
+        from gitops.engine.session import told
+
+        note(told(session.broken))
 
 
 class Stop:
@@ -153,4 +163,4 @@ def _options(project: Path, embedded: bool, stopped: Callable[[], bool] | None =
     from gitops.world.places import wants_embedded
 
     kind = "embedded" if wants_embedded(embedded) else "real"
-    return Options(project=project, kind=kind, progress=progress, stopped=stopped or (lambda: False))  # type: ignore[arg-type]
+    return Options(project, kind, acts=True, progress=progress, stopped=stopped or (lambda: False))  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from gitops.rollout.message import Released, commit_message
 from gitops.rollout.registration import Registration, told
 from gitops.rollout.release import SpecSource, time_of
 from gitops.world.gather import read_existing
-from gitops.world.git.checkout import contains, is_shallow, spec_source
+from gitops.world.git.checkout import contains, is_shallow
 
 
 def plan(session: Session, only: frozenset[str] | None = None) -> Plan:
@@ -35,7 +35,7 @@ def plan(session: Session, only: frozenset[str] | None = None) -> Plan:
     wanted = render_stale(spec, session.renderer, stored, session.modules, int(now), uncounted(session, stored))
     check_rendered(wanted.desired)
     existing, contents = read_existing(repository, stored, wanted)
-    source = spec_source(options.project, session.project.paths())
+    source = session.source
     units = (*wanted.stale, *wanted.courses, *wanted.gone)
     recorded = {stored.releases[unit].source.commit for unit in units if unit in stored.releases}
     foreign = foreign_commits(session, source, recorded)
@@ -80,7 +80,7 @@ def _contradicted(session: Session) -> Iterator[Refusal]:
 def diff(session: Session) -> Plan:
     """How live objects differ from what the repository's head says; the spec's models play no part."""
     stored = session.world.stored()
-    source = spec_source(session.options.project, session.project.paths())
+    source = session.source
     draft = _draft(session, stored, _base(session, stored, source), Changes((), (), (), (), {}))
     return with_live(session, draft, None, infrastructure=False)
 

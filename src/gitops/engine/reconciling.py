@@ -19,7 +19,7 @@ from gitops.engine.watching import Key, Sight, look, troubles
 from gitops.errors import GitopsError, Moved
 from gitops.plan.desired import changes, render_steps
 from gitops.plan.model import PlannedStep
-from gitops.plan.rollouts import Course, Standing, course, standings
+from gitops.plan.rollouts import Course, Standing, course, held, standings
 from gitops.plan.room import Room
 from gitops.plan.stored import Stored, damaged_units, is_fresh
 from gitops.rollout.machine import Decision
@@ -28,7 +28,6 @@ from gitops.rollout.release import SpecSource, time_of
 from gitops.values import UnitKey
 from gitops.world.converge import Failure
 from gitops.world.gather import read_existing
-from gitops.world.git.checkout import spec_source
 
 Commands = Mapping[UnitKey, Command]
 
@@ -130,6 +129,8 @@ def _damaged(session: Session, stored: Stored, only: Collection[UnitKey] | None)
 _NOTHING_SEEN = Sight({}, {}, {})
 _BLIND: Collection[str] = ("abort", "rollback", "pause", "retry", "approve")
 """Commands that need no look at clusters and metrics."""
+BACK: Collection[str] = ("abort", "rollback", "pause")
+"""Commands that go back or stand still: they need no valid spec either."""
 
 
 def _view(session: Session, memory: Memory, commands: Commands, only: Collection[UnitKey] | None) -> _View:
@@ -138,9 +139,10 @@ def _view(session: Session, memory: Memory, commands: Commands, only: Collection
     sight = _NOTHING_SEEN if blindly or not stored.releases else look(session, stored)
     census = sight.census
     found = {here.unit: here for here in standings(session.spec, stored, now, commands, census)}
+    if session.broken:
+        found = {unit: held(here) for unit, here in found.items()}
     if only is not None:
         found = {unit: here for unit, here in found.items() if unit in only}
-    if only is not None:
         astray = {unit: clusters for unit, clusters in sight.astray.items() if unit in only}
         sight = Sight(sight.clusters, sight.blind, astray)
     results = {}
@@ -202,7 +204,7 @@ def _commit(
     }
     if not doing:
         return (), {}
-    source = spec_source(session.options.project, session.project.paths())
+    source = session.source
     left = _newer(session, view, doing, source)
     doing = {unit: there for unit, there in doing.items() if unit not in left}
     if not doing:

@@ -29,7 +29,6 @@ from gitops.rollout.registration import (
 )
 from gitops.rollout.release import time_of
 from gitops.spec.pipeline import Model
-from gitops.world.git.checkout import spec_source
 
 if TYPE_CHECKING:
     from gitops.stages.build.runner import BuildResult
@@ -275,7 +274,7 @@ def _parameters(model: Model) -> Iterator[dict[str, object]]:
 def _commit(session: Session, one: Registration, report: bytes, before: Registration | None) -> str:
     """The commit that holds the registration, in the place of the one that was there before."""
     path = registration_path(one.model, one.version)
-    message = registration_message(one, spec_source(session.options.project, session.project.paths()), before)
+    message = registration_message(one, session.source, before)
     changes: dict[str, bytes | None] = {path: dump_registration(one)}
     if report:
         changes[report_path(one.model, one.version)] = report

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from gitops.engine.judging import Memory
 from gitops.engine.reconciling import Pass, reconcile
-from gitops.engine.session import Options, Session, open_session
+from gitops.engine.session import Options, Session, open_anyway, told
 from gitops.errors import GitopsError
 from gitops.world.exporter import Exporter, serve
 from gitops.world.files import read_project
@@ -37,8 +37,8 @@ class Settings:
 def keep_running(options: Options, settings: Settings, stopped: Callable[[], bool], report: Report) -> None:
     """Make passes until `stopped` says so; the pass under way is finished first.
 
-    Each pass reads the spec when its files have changed. Raises GitopsError when the spec cannot be read at the
-    start; later such an error is said, counted, and tried again.
+    Each pass reads the spec when its files have changed. While it is broken, passes go on by the last valid one and
+    start nothing; that is said and shown. Raises GitopsError at the start when there is no valid one at all.
     """
     memory, exporter = Memory(), Exporter()
     with serve(exporter, settings.listen), _Sessions(options) as sessions:
@@ -59,7 +59,8 @@ def _turn(sessions: _Sessions, leader: _Leader, memory: Memory, exporter: Export
     began = time.monotonic()
     try:
         session = sessions.current()
-        exporter.lead(leader.leads(session))
+        exporter.valid(session.broken is None)
+        exporter.lead(_may_lead(leader, session))
         if not leader.led:
             return
         gc.disable()  # a pass reads much; cycles are collected once it is over
@@ -72,6 +73,17 @@ def _turn(sessions: _Sessions, leader: _Leader, memory: Memory, exporter: Export
         gc.enable()
     exporter.passed(done, time.monotonic() - began)
     report(done)
+
+
+def _may_lead(leader: _Leader, session: Session) -> bool:
+    """Whether this process makes the pass. Without the cluster that keeps the lease all do: Git orders what they push,
+    and rollouts on other clusters must not wait for that one."""
+    try:
+        return leader.leads(session)
+    except GitopsError as error:
+        session.options.progress(f"the lease cannot be had, this pass is made without it: {error}")
+        leader.led = True
+        return True
 
 
 def _wait(
@@ -95,7 +107,7 @@ def _wait(
 
 
 class _Sessions:
-    """The session for the spec as it is now; a new one only when its files have changed."""
+    """The session for the spec as it is now, or the last valid one; a new one only when its files have changed."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -111,15 +123,25 @@ class _Sessions:
             self.last.world.close()
 
     def current(self) -> Session:
-        """Raises GitopsError when the spec cannot be read; `last` stays what it was."""
-        found = read_project(self._options.project)
+        """Raises GitopsError when no spec can be read, and none was; `last` stays what it was."""
+        found = self._files()
         if found != self._read or self._may_be_registered():
-            session = open_session(self._options)
-            if self._read is not None:
-                self.last.world.close()
+            before = self.last if self._read is not None else None
+            session = open_anyway(self._options, before)
+            if session.broken:
+                session.options.progress(told(session.broken))
+            if before is not None and before.world is not session.world:
+                before.world.close()
             self.last, self._read = session, found
             self._head = session.world.stored().head if session.registered.missing else None
         return self.last
+
+    def _files(self) -> object:
+        """The project as it is, or what is wrong with it: something to compare."""
+        try:
+            return read_project(self._options.project)
+        except GitopsError as error:
+            return str(error)
 
     def _may_be_registered(self) -> bool:
         """Whether a version that had to be registered may be so by now: that changes what the spec means."""

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+from gitops.errors import GitopsError
 from gitops.plan.refusals import Allowances
 from gitops.plan.registered import Registered, asked_for, may_wait, registered
 from gitops.render.renderer import Renderer
-from gitops.render.templates import templates_of
+from gitops.render.templates import Templates, templates_of
+from gitops.rollout.release import SpecSource
 from gitops.spec.load import load_spec
 from gitops.spec.resolved import Spec
-from gitops.world.files import Project, own_templates, read_modules, read_project, read_templates
+from gitops.world.files import (
+    Project,
+    own_templates,
+    read_modules,
+    read_project,
+    read_templates,
+    with_own_templates,
+)
 from gitops.world.gather import read_registrations
-from gitops.world.places import Kind
+from gitops.world.git.checkout import spec_source
+from gitops.world.past import pasts, remember
+from gitops.world.places import Kind, state_directory
 from gitops.world.ports import Cluster, Progress
 from gitops.world.worlds import World
 
@@ -34,8 +47,30 @@ class Options:
     replace_newer: bool = False
     allowed: Allowances = field(default_factory=Allowances)
     progress: Progress = silent
+    acts: bool = False
+    """It changes what runs: a valid spec is kept for a day on which the present one is broken."""
     stopped: Callable[[], bool] = lambda: False
     """Asked while waiting: whether to stop."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The present spec is not valid: what is under way goes on by an earlier one, and nothing starts."""
+
+    why: str
+    """What is wrong, a line each."""
+    goes_by: str
+    """Which spec it goes by instead, in words."""
+    source: SpecSource
+    """The commit of that."""
+
+
+def told(broken: Broken) -> str:
+    """What is said of a broken spec, whoever goes on."""
+    return (
+        f"error: the spec is not valid:\n{broken.why}\n"
+        f"  next: correct it; until then rollouts under way go on by {broken.goes_by}, and nothing new starts"
+    )
 
 
 @dataclass(frozen=True)
@@ -51,6 +86,12 @@ class Session:
     world: World
     registered: Registered
     """`spec` with what was built in the place of what has to be; and what has to be registered first."""
+    broken: Broken | None = None
+
+    @cached_property
+    def source(self) -> SpecSource:
+        """The spec commit that this session works by. Raises GitopsError when Git refuses to look."""
+        return self.broken.source if self.broken else spec_source(self.options.project, self.project.paths())
 
     def __enter__(self) -> Self:
         return self
@@ -74,24 +115,87 @@ class Session:
 
 def open_session(options: Options) -> Session:
     """Read and check the spec, and make its world ready. Raises SpecError with every problem at once."""
+    return _session(options, _present(options))
+
+
+def open_anyway(options: Options, last: Session | None = None) -> Session:
+    """The same for what has to go on when the spec is broken: then with the last valid one, and `broken` says so.
+
+    That is the spec of `last` where it is given (its world goes on as well), else of an earlier commit of the checkout,
+    else of the command that acted here last. Raises the error of the present spec when there is none.
+    """
+    try:
+        found = _present(options)
+    except GitopsError as error:
+        if last is not None:
+            return replace(last, broken=_broken(last, str(error)))
+        return _session(options, _past(options, error))
+    return _session(options, found)
+
+
+def _broken(last: Session, why: str) -> Broken:
+    if last.broken:
+        return replace(last.broken, why=why)
+    source = SpecSource()
+    with suppress(GitopsError):
+        source = last.source
+    return Broken(why, "the last valid one", source)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A project that was read and is valid."""
+
+    project: Project
+    spec: Spec
+    templates: Templates
+    modules: Mapping[str, bytes]
+    broken: Broken | None = None
+
+
+def _present(options: Options) -> _Read:
     project = read_project(options.project)
     spec = load_spec(project.pipeline, project.environments)
-    templates = templates_of(read_templates(options.project), own_templates(options.project))
-    world = World(spec, options.project, options.kind, options.progress, options.stopped)
+    sources, own = read_templates(options.project), own_templates(options.project)
+    if options.acts:
+        state = state_directory(options.project, options.kind)
+        remember(project, {name: sources[name] for name in own}, state)
+    templates = templates_of(sources, own)
+    return _Read(project, spec, templates, read_modules(options.project))
+
+
+def _past(options: Options, error: GitopsError) -> _Read:
+    """The newest earlier project that is valid."""
+    for past in pasts(options.project, state_directory(options.project, options.kind)):
+        try:
+            spec = load_spec(past.project.pipeline, past.project.environments)
+            sources = with_own_templates(options.project, past.templates)
+        except GitopsError:
+            continue
+        templates = templates_of(sources, frozenset(past.templates))
+        broken = Broken(str(error), past.words, SpecSource(past.commit))
+        return _Read(past.project, spec, templates, read_modules(options.project), broken)
+    raise error
+
+
+def _session(options: Options, read: _Read) -> Session:
+    world = World(read.spec, options.project, options.kind, options.progress, options.stopped)
     try:
-        found = _registered(spec, world)
+        # What is broken starts nothing, so that nothing is waited for either.
+        found = Registered(read.spec) if read.broken else _registered(read.spec, world)
     except BaseException:
         world.close()
         raise
     return Session(
         options=options,
-        project=project,
+        project=read.project,
         spec=found.spec,
-        renderer=Renderer(found.spec, templates),
-        modules=read_modules(options.project),
-        engine=templates.digest,
+        renderer=Renderer(found.spec, read.templates),
+        modules=read.modules,
+        engine=read.templates.digest,
         world=world,
         registered=found,
+        broken=read.broken,
     )
 
 

@@ -98,6 +98,17 @@ def standings(
             yield standing(spec, stored, unit, freezes[unit.environment], census)
 
 
+def held(here: Standing) -> Standing:
+    """The same where what the spec names does not count: what is under way goes on or back, and nothing starts.
+
+    The target is the candidate, or what runs, each as it was released.
+    """
+    running = here.state.candidate.version if here.state.candidate else here.state.stable
+    assert running is not None, "what has a record has been released"
+    model = models_of(here.release, None).get(running.version, here.model)
+    return replace(here, model=model, target=running, entry="")
+
+
 def standing(spec: Spec, stored: Stored, unit: UnitKey, freeze: str, census: Census = NOTHING_SEEN) -> Standing:
     """Where one released unit stands; `census` shows the load."""
     model, release, environment = spec.models[unit], stored.releases[unit], spec.environments[unit.environment]

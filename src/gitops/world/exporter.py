@@ -45,11 +45,18 @@ class Exporter:
         )
         self._failures = Counter("gitops_delivery_failures", "What clusters refused", registry=self.registry)
         self._blind = Gauge("gitops_unreachable_clusters", "Clusters that could not be asked", registry=self.registry)
+        self._valid = Gauge(
+            "gitops_spec_valid", "0 while an earlier spec stands in for a broken one", registry=self.registry
+        )
         self._settled = Counter("gitops_settled", "Units brought back to where Git says", registry=self.registry)
 
     def lead(self, leads: bool) -> None:
         """Say whether this process leads."""
         self._leader.set(leads)
+
+    def valid(self, valid: bool) -> None:
+        """Say whether the present spec can be read."""
+        self._valid.set(valid)
 
     def fail(self) -> None:
         """Count a pass that could not be made."""

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,21 +75,31 @@ def read_templates(project: Path) -> dict[str, str]:
     Raises GitopsError for what cannot be read, for any link, and for a template in place of the script that refuses
     files of another digest than the artifact's: a pull request must not take that away.
     """
+    _, *own = _folders("templates", project)
+    return with_own_templates(project, {name: text for folder in own for name, text in _templates(folder).items()})
+
+
+def with_own_templates(project: Path, own: Mapping[str, str]) -> dict[str, str]:
+    """The built-in templates with these in their places; raises GitopsError as `read_templates` does."""
+    sources = _templates(next(_folders("templates", project)))
+    if VERIFY_SCRIPT in own and VERIFY_SCRIPT in sources:
+        raise GitopsError(
+            "this template checks what pods serve, and cannot be replaced",
+            where=f"{project / 'templates' / VERIFY_SCRIPT}",
+            hint="remove it from your templates/",
+        )
+    return sources | dict(own)
+
+
+def _templates(folder: Path) -> dict[str, str]:
     sources: dict[str, str] = {}
-    for folder in _folders("templates", project):
-        for path, data in _tree(folder, ".j2"):
-            if path == VERIFY_SCRIPT and path in sources:
-                raise GitopsError(
-                    "this template checks what pods serve, and cannot be replaced",
-                    where=f"{folder / path}",
-                    hint="remove it from your templates/",
-                )
-            try:
-                sources[path] = data.decode()
-            except UnicodeDecodeError as error:
-                raise GitopsError(
-                    "this template is not UTF-8", where=f"{folder / path}", hint="save it as UTF-8"
-                ) from error
+    for path, data in _tree(folder, ".j2"):
+        try:
+            sources[path] = data.decode()
+        except UnicodeDecodeError as error:
+            raise GitopsError(
+                "this template is not UTF-8", where=f"{folder / path}", hint="save it as UTF-8"
+            ) from error
     return sources
 
 

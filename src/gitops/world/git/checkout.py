@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from gitops.rollout.release import SpecSource
 from gitops.world.git.process import Git, Result
 
+MAX_BYTES = 8 * 1024 * 1024
+"""Larger files are no part of a spec."""
 _ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
@@ -52,6 +54,29 @@ def contains(project: Path, commits: Collection[str]) -> set[str]:
             return set()
         raise git.failure("rev-list", outside)
     return known.difference(outside.out.decode().split())
+
+
+def earlier_files(project: Path, names: Sequence[str], limit: int) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """The commits of HEAD's first-parent history that changed any of these files or directories of the project, the
+    newest first, at most `limit`; each with all their regular files, by path relative to the project.
+
+    Nothing outside a repository. Files over MAX_BYTES and links are left out. Raises GitopsError when Git fails.
+    """
+    git = _git(project)
+    result = git.run("log", "--first-parent", "--format=%H", f"--max-count={limit}", "HEAD", "--", *names)
+    if not (_usable(git, "log", result) if "unknown revision" not in result.err else False):
+        return
+    for commit in result.out.decode().split():
+        listed = git.output("ls-tree", "-r", "-l", "-z", commit, "--", *names).decode(errors="surrogateescape")
+        found = dict(_regular(line) for line in listed.split("\0") if line.startswith("100"))
+        kept = {path: identifier for path, (identifier, size) in found.items() if size <= MAX_BYTES}
+        yield commit, {path: git.output("cat-file", "blob", identifier) for path, identifier in kept.items()}
+
+
+def _regular(line: str) -> tuple[str, tuple[str, int]]:
+    fields, _, path = line.partition("\t")
+    _, _, identifier, size = fields.split()
+    return path, (identifier, int(size))
 
 
 def is_shallow(project: Path) -> bool:
