@@ -109,21 +109,48 @@ def test_a_broken_spec_is_judged_by_the_last_valid_one(walking: Project) -> None
     walking.commit_spec("Not applied yet")
     misspell(walking)
     walking.commit_spec("Broken")
-    turn_bad(walking, "1.1.0", after="0s")
-    clock(walking).sleep(120)
-    passed = walking.gitops("reconcile", expect=1)
-    assert "unused" in passed.err
-    clock(walking).sleep(120)
-    for _ in range(10):
-        if record(walking, "dev/chat").rejected:
-            break
-        clock(walking).sleep(60)
-        walking.gitops("reconcile", expect=1)
-    [rejected] = record(walking, "dev/chat").rejected
-    assert rejected.version.version == "1.1.0"
-    assert "error-rate" in rejected.reason
+    goes_back(walking, expect=1, says="unused")
     assert record(walking, "dev/chat").candidate is None
     assert record(walking, "dev/search").candidate is None
+
+
+def goes_back(project: Project, *, expect: int, says: str = "") -> None:
+    """Passes find out that 1.1.0 does harm."""
+    turn_bad(project, "1.1.0", after="0s")
+    for _ in range(12):
+        clock(project).sleep(60)
+        done = project.gitops("reconcile", expect=expect)
+        assert says in done.out + done.err
+        if rejected := record(project, "dev/chat").rejected:
+            break
+    assert [one.version.version for one in rejected] == ["1.1.0"]
+    assert "error-rate" in rejected[0].reason
+
+
+def test_a_squashed_history_is_no_green_job(walking: Project) -> None:
+    """What was asked for and not done is said, with the way out; what is under way is judged all the same."""
+    release(walking, "1.2.0", before="1.1.0")
+    shutil.rmtree(walking.path / ".git")
+    walking.commit_spec("Everything in one commit")
+    left = walking.gitops("apply", "--yes", expect=2)
+    assert "left alone: dev/chat" in left.err
+    assert "--replace-newer" in left.err
+    goes_back(walking, expect=0)
+    assert "dev/chat" in walking.gitops("reconcile").out
+
+
+def test_a_shallow_clone_judges(walking: Project) -> None:
+    release(walking, "2.1.0", model="search", before="2.0.0")
+    walking.commit_spec("Not applied yet")
+    shutil.move(walking.path / ".git", walking.path.parent / "whole")
+    run_git(
+        walking.path.parent, "clone", "--quiet", "--bare", "--depth=1", f"file://{walking.path.parent}/whole", "one"
+    )
+    shutil.move(walking.path.parent / "one", walking.path / ".git")
+    walking.git("config", "core.bare", "false")
+    walking.git("reset", "--quiet")
+    assert "shallow" in walking.gitops("apply", "--yes", expect=1).err
+    goes_back(walking, expect=0)
 
 
 def test_without_git_it_is_the_spec_that_acted_last(walking: Project) -> None:

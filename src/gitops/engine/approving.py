@@ -10,7 +10,7 @@ The embedded world has neither keys nor CI: there everybody is who Git says.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from gitops.engine.identity import job, proven
@@ -59,19 +59,21 @@ def decide(
 
     What a person asked for in CI says in which job.
     """
-    discounted = uncounted(session, stored)
+    # Where nothing starts, nothing has to be approved.
+    starting = [unit for unit, here in standings.items() if not here.held]
+    discounted = uncounted(session, stored, starting)
     return {
         unit: _with_job(approvals.decide(here.policy, here.state, seen[unit], discounted.get(unit, {})))
         for unit, here in standings.items()
     }
 
 
-def uncounted(session: Session, stored: Stored) -> dict[UnitKey, Uncounted]:
-    """The recorded approvals of versions that wait to start and that do not count, with the reasons.
+def uncounted(session: Session, stored: Stored, units: Collection[UnitKey] | None = None) -> dict[UnitKey, Uncounted]:
+    """The recorded approvals of versions that wait to start and that do not count, with the reasons; of these units.
 
     Raises GitopsError when the repository's history cannot be read.
     """
-    asked = list(_waiting(session, stored))
+    asked = [one for one in _waiting(session, stored) if units is None or one[0] in units]
     history = _history(session, stored, [unit for unit, _, rules in asked if rules.identity != "any"])
     return {unit: _uncounted(session, unit, release, rules, history) for unit, release, rules in asked}
 

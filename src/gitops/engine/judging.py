@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from gitops.engine.session import Session
+from gitops.errors import GitopsError
 from gitops.plan.rollouts import Standing
 from gitops.plan.stored import Stored
 from gitops.rollout.horizon import horizon
@@ -108,8 +109,11 @@ def _answers(session: Session, stored: Stored, watched: Sequence[Standing], pair
     shares = _shares_of(stored, watched)
 
     def read(environment: str) -> Mapping[Question, Answer]:
-        source = session.world.metrics(environment, shares)
-        return source.read(by_environment[environment], now) if source else {}
+        try:
+            source = session.world.metrics(environment, shares)
+            return source.read(by_environment[environment], now) if source else {}
+        except GitopsError as error:  # a source that cannot be had is that environment's trouble alone
+            return dict.fromkeys(by_environment[environment], Unanswered(str(error).replace("\n", "; ")))
 
     found: dict[Question, Answer] = {}
     with ThreadPoolExecutor(len(by_environment), thread_name_prefix="metrics") as pool:

@@ -98,8 +98,10 @@ def _pass(session: Session, memory: Memory, commands: Commands, only: Collection
         view = _view(session, memory, commands, only)
         decisions = decide(session, view.stored, view.standings, view.observations)
         settling = settle(session, view.stored, view.sight.astray) if not commands else Delivery()
+        left = _newer(session, view, decisions)
+        view, decisions = _back_only(session, view, decisions, left)
         try:
-            steps, left = _commit(session, view, decisions)
+            steps = _commit(session, view, {unit: one for unit, one in decisions.items() if unit not in left})
         except Moved:
             continue
         delivered, damaged = _deliver(session, view, steps), _damaged(session, view.stored, only)
@@ -131,6 +133,8 @@ _BLIND: Collection[str] = ("abort", "rollback", "pause", "retry", "approve")
 """Commands that need no look at clusters and metrics."""
 BACK: Collection[str] = ("abort", "rollback", "pause")
 """Commands that go back or stand still: they need no valid spec either."""
+_BACKWARDS: Collection[str] = ("roll-back", "pause")
+"""The decisions that do the same."""
 
 
 def _view(session: Session, memory: Memory, commands: Commands, only: Collection[UnitKey] | None) -> _View:
@@ -193,22 +197,58 @@ def _observed(
 # --- Doing ---------------------------------------------------------------------------------------------------
 
 
-def _commit(
-    session: Session, view: _View, decisions: Mapping[UnitKey, Decision]
-) -> tuple[tuple[PlannedStep, ...], dict[UnitKey, str]]:
-    """Commit and push every decision; the steps, and units left alone because this checkout is older than they are."""
+def _newer(session: Session, view: _View, decisions: Mapping[UnitKey, Decision]) -> dict[UnitKey, str]:
+    """Units that were changed from a spec that this checkout does not contain, as far as can be told.
+
+    An old checkout must not take back what a newer one started. A person's command is done from any checkout.
+    """
+    asked = [unit for unit, one in decisions.items() if one.event and view.observations[unit].command is None]
+    recorded = {unit: commit for unit in asked if (commit := view.stored.releases[unit].source.commit)}
+    if not recorded:
+        return {}
+    try:
+        foreign = foreign_commits(session, session.source, recorded.values())
+    except GitopsError as error:  # which commits it contains cannot be told: a shallow clone
+        return dict.fromkeys(recorded, str(error))
+    return {
+        unit: f"last changed from spec commit {commit[:10]}, which this checkout does not contain"
+        for unit, commit in recorded.items()
+        if commit in foreign
+    }
+
+
+def _back_only(
+    session: Session, view: _View, decisions: Mapping[UnitKey, Decision], left: dict[UnitKey, str]
+) -> tuple[_View, dict[UnitKey, Decision]]:
+    """The decisions without what the spec of this checkout says about the units of `left`.
+
+    They are judged all the same: those that go back or stop are done, and taken from `left`.
+    """
+    if not left:
+        return view, dict(decisions)
+    there = {unit: held(view.standings[unit]) for unit in left}
+    seen = {unit: replace(view.observations[unit], target=here.target, entry="") for unit, here in there.items()}
+    again = decide(session, view.stored, there, seen)
+    back = {unit: one for unit, one in again.items() if one.event and one.kind in _BACKWARDS}
+    for unit in back:
+        del left[unit]
+    view = replace(
+        view,
+        standings={**view.standings, **{unit: there[unit] for unit in back}},
+        observations={**view.observations, **{unit: seen[unit] for unit in back}},
+    )
+    return view, {**decisions, **back}
+
+
+def _commit(session: Session, view: _View, decisions: Mapping[UnitKey, Decision]) -> tuple[PlannedStep, ...]:
+    """Commit and push every decision; the steps."""
     doing = {
         unit: course(view.standings[unit], [decision], as_released=True)
         for unit, decision in decisions.items()
         if decision.event
     }
     if not doing:
-        return (), {}
-    source = session.source
-    left = _newer(session, view, doing, source)
-    doing = {unit: there for unit, there in doing.items() if unit not in left}
-    if not doing:
-        return (), left
+        return ()
     partial = [unit for unit in doing if not _is_fresh(session, view, unit)]
     wanted = render_steps(session.spec, session.renderer, view.stored, doing, partial)
     check_rendered(wanted.desired)
@@ -222,24 +262,22 @@ def _commit(
         existing,
         contents,
         now=time_of(view.now),
-        source=source,
+        source=_source(session, doing),
         new_id=new_rollout_id,
         known=session.registered.known,
     )
     repository.commit_all(view.stored.head, [(dict(one.files), one.message) for one in found.steps])
-    return found.steps, left
+    return found.steps
 
 
-def _newer(session: Session, view: _View, doing: Mapping[UnitKey, Course], source: SpecSource) -> dict[UnitKey, str]:
-    """An old checkout must not take back what a newer one started. A person's command is done from any checkout."""
-    asked = [unit for unit in doing if view.observations[unit].command is None]
-    recorded = {unit: view.stored.releases[unit].source.commit for unit in asked}
-    foreign = foreign_commits(session, source, recorded.values())
-    return {
-        unit: f"last changed from spec commit {commit[:10]}, which this checkout does not contain"
-        for unit, commit in recorded.items()
-        if commit in foreign
-    }
+def _source(session: Session, doing: Mapping[UnitKey, Course]) -> SpecSource:
+    """The spec commit; going back does not wait for a checkout that cannot be read."""
+    try:
+        return session.source
+    except GitopsError:
+        if all(step.decision.kind in _BACKWARDS for there in doing.values() for step in there.steps):
+            return SpecSource()
+        raise
 
 
 def _is_fresh(session: Session, view: _View, unit: UnitKey) -> bool:

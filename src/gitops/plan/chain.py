@@ -142,7 +142,7 @@ class Chain:
             previous=release.stable.version if changed else release.previous,
             rendered=rendered,
             # What a person asks for is done from any checkout, also from one that is older than the unit.
-            source=here.release.source if event.by and event.kind != "start" else self.source,
+            source=here.release.source if here.held or (event.by and event.kind != "start") else self.source,
             rollout_id=rollout_id,
         )
 

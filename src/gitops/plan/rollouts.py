@@ -44,6 +44,8 @@ class Standing:
     manual: bool
     freeze: str
     environment: Environment
+    held: bool = False
+    """What the spec names does not count: see `held`."""
     load: Loads = ()
     """How much more all traffic takes now than declared, as far as anything running shows it."""
 
@@ -106,7 +108,9 @@ def held(here: Standing) -> Standing:
     running = here.state.candidate.version if here.state.candidate else here.state.stable
     assert running is not None, "what has a record has been released"
     model = models_of(here.release, None).get(running.version, here.model)
-    return replace(here, model=model, target=running, entry="")
+    # The policy is that of the spec: the one that a frozen model names may be gone.
+    model = model.model_copy(update={"rollout": here.model.rollout})
+    return replace(here, model=model, target=running, entry="", held=True)
 
 
 def standing(spec: Spec, stored: Stored, unit: UnitKey, freeze: str, census: Census = NOTHING_SEEN) -> Standing:
