@@ -181,9 +181,10 @@ def test_what_a_build_made_is_signed_by_its_registration(project: Project, key: 
 
     waits = project.gitops("apply", "--yes", expect=2)
     assert "search 1.0.0 waits" in waits.err
-    assert made in project.gitops("models", "sign", "search", "--key", str(key)).out
+    assert made in project.gitops("models", "sign", "--key", str(key)).out
     done = project.gitops("apply", "--yes")
     assert f"Verified search 1.0.0: {made}" in done.out
+    assert "Nothing waits for a signature" in project.gitops("models", "sign", "--key", str(key)).out
     assert record(project, "dev/search").stable.digest == made
     message = run_git(repository(project), "log", "--format=%B", "--grep=^artifact(search)", "main")
     assert message.startswith("artifact(search): 1.0.0 is signed\n\nsigned by SHA256:")

@@ -11,10 +11,14 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from gitops.errors import GitopsError
+from gitops.spec.problems import SpecError
+from gitops.spec.resolved import SourceFile
 from gitops.spec.validation import Endpoint
 from gitops.stages.endpoints import HttpEndpoint, Target, base_url, secret, settings_of, target_of, wait_until_ready
+from gitops.stages.golden_file import load_golden
 from gitops.stages.protocols.base import Answer, AskFailed, Description, Question, Settings
 from gitops.stages.protocols.events import EventParser
 from gitops.stages.protocols.http1 import ResponseParser
@@ -309,3 +313,18 @@ def test_a_question_of_the_wrong_form() -> None:
     with pytest.raises(GitopsError, match="needs a `prompt`"):
         OpenAI(MODEL, chat=False).request(Question(messages=({"role": "user"},)), Description())
     assert orjson.loads(CHAT.request(Question("x", settings=STREAMED), Description()).body or b"")["stream"] is True
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["GITOPS_SIGNING_KEY", "GITOPS_TOKEN", "AWS_SECRET_ACCESS_KEY", "github_token", "CI_JOB_TOKEN", "KUBECONFIG"],
+)
+def test_credentials_of_the_pipeline_go_to_no_endpoint(name: str) -> None:
+    """Found by use: `apiKeyEnv: GITOPS_SIGNING_KEY` sent the key to the endpoint."""
+    with pytest.raises(ValidationError, match="goes to no endpoint"):
+        Endpoint.model_validate({"protocol": "openai-chat", "apiKeyEnv": name})
+    file = f"cases: {{a: {{prompt: x}}}}\nembeddings: {{url: 'http://x', model: m, apiKeyEnv: {name}}}\n"
+    with pytest.raises(SpecError, match="goes to no endpoint"):
+        load_golden(SourceFile("golden.yaml", f"apiVersion: gitops/v1\n{file}".encode()))
+    accepted = Endpoint.model_validate({"protocol": "openai-chat", "apiKeyEnv": "OPENAI_API_KEY"})
+    assert accepted.api_key_env == "OPENAI_API_KEY"

@@ -142,12 +142,14 @@ def models_verify(
 
 @models.command("sign")
 def models_sign(
-    model: ModelName,
+    model: Annotated[
+        str, typer.Argument(help="The model; all versions that wait for a signature by default.", metavar="[MODEL]")
+    ] = "",
     project: Project = HERE,
     key: Annotated[Path | None, typer.Option("--key", help="Private key; GITOPS_SIGNING_KEY by default.")] = None,
     embedded: Embedded = False,
 ) -> None:
-    """Sign the digest of a model's version, beside its artifact."""
+    """Sign digests of versions, beside their artifacts."""
     from gitops.cli import signing as recipe
 
     _end(guarded(lambda: recipe.sign(project, model, key, embedded)))

@@ -192,7 +192,7 @@ def _served(session: Session, key: VersionKey, model: Model, made: _Made) -> Ite
 
     project = session.options.project.absolute()
     log = project / _CACHE / "validation" / f"{key.model}-{key.version}.log"
-    with served(server.command, made.path.absolute(), project, log, server.ready_timeout) as url:
+    with served(server, made.path.absolute(), project, log) as url:
         yield url
 
 

@@ -145,9 +145,9 @@ def formats(build: Build) -> tuple[str, ...]:
 def contradictions(build: Build) -> Iterator[Contradiction]:
     """What each field allows but the whole does not; paths begin below `build`."""
     if (source := build.source).format in CARRY_CODE and not (source.trusted_code or _is_weights(build)):
-        hint = "if you trust whoever made it to run code here, add `trustedCode: true`"
+        hint = "add `trustedCode: true` if you trust whoever made it"
         if source.format in ("pytorch", "torch-export"):
-            hint = f"save its state_dict() and name the class with `module`; or {hint}"
+            hint = f"save its state_dict() and convert that with `module`, or {hint}"
         yield Contradiction(("source",), CARRY_CODE[source.format], hint)
     gpus = {gpu.type for stage in build.stages if (gpu := gpu_of(stage))}
     if len(gpus) > 1:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
 
 from gitops.spec.fields import Cpu, Duration, EnvName, Image, KubernetesName, Memory, ObjectName, PodEnvName, SpecModel
 from gitops.spec.parts import SecretRef
@@ -86,6 +86,24 @@ JsonValue = Any
 """Anything that JSON can say."""
 
 
+_NOT_TO_ENDPOINTS = re.compile(
+    r"(GITOPS|AWS|ARM|ACTIONS|CI|GITHUB|GITLAB|KUBE|SSH|MLFLOW|TF|DOCKER|VAULT)_.*"
+    r"|GOOGLE_APPLICATION_CREDENTIALS.*|AZURE_(CLIENT|STORAGE|TENANT|FEDERATED)_.*|KUBECONFIG"
+)
+
+
+def _for_endpoints(name: str) -> str:
+    if _NOT_TO_ENDPOINTS.fullmatch(name.upper()):
+        raise ValueError(
+            f"{name} is a credential of gitops, a cloud or CI and goes to no endpoint; name one of its own"
+        )
+    return name
+
+
+KeyName = Annotated[EnvName, AfterValidator(_for_endpoints)]
+"""A variable with the key of an endpoint: none that holds what the pipeline itself is trusted with."""
+
+
 class Endpoint(SpecModel):
     """How the model's endpoint is asked. By default `openai` for vLLM, `triton` for Triton, else it has to be said."""
 
@@ -93,7 +111,7 @@ class Endpoint(SpecModel):
     """`json` is any endpoint that takes and gives JSON: see `path`, `body` and `answer`."""
     model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     """What the endpoint calls the model; by default its name here."""
-    api_key_env: EnvName | None = None
+    api_key_env: KeyName | None = None
     """The environment variable that holds the API key, sent as a bearer token. The key itself is never written down."""
     timeout: Seconds = 60.0
     """How long one answer may take to its last byte."""
@@ -157,6 +175,11 @@ class Server(SpecModel):
     """`{artifact}` stands for the path of the artifact, `{port}` for a free port on loopback. No shell reads it."""
     ready_timeout: Annotated[Duration, Field(ge=1)] = 300
     """How long it may take until it answers."""
+    env: dict[EnvName, str] = {}
+    """Variables that it gets beside `PATH` and the like. No others of your environment reach it."""
+    isolated: bool = True
+    """Keep it from your files, where the machine allows that: it reads the project and the artifact alone. With
+    `false`, such as for a command that asks docker, only your environment is kept from it."""
 
 
 class Job(SpecModel):

@@ -57,6 +57,13 @@ mount -t tmpfs -o mode=0755 none "$root"
 mkdir -p "$root/tmp" "$root/proc" "$root/dev/shm" "$root/.old"
 mount -t tmpfs -o mode=1777 none "$root/tmp"
 mount -t tmpfs -o mode=1777 none "$root/dev/shm"
+hide() {
+  if [ -d "$root$1" ]; then
+    mount -t tmpfs -o mode=0755 none "$root$1"
+  elif [ -e "$root$1" ]; then
+    mount --bind /dev/null "$root$1"
+  fi
+}
 show() {
   if [ -L "$1" ]; then
     mkdir -p "$root${1%/*}"
@@ -71,7 +78,10 @@ show() {
   fi
   mount --rbind "$1" "$root$1"
 }
-while [ "$1" != -- ]; do show "$1"; shift; done
+while [ "$1" != -- ]; do
+  case $1 in =*) show "${1#=}" ;; *) hide "${1#!}" ;; esac
+  shift
+done
 shift
 for link in fd:/proc/self/fd stdin:/proc/self/fd/0 stdout:/proc/self/fd/1 stderr:/proc/self/fd/2; do
   ln -s "${link#*:}" "$root/dev/${link%%:*}"
@@ -97,9 +107,9 @@ exec 3>&2 2> /dev/null # or the shell would say "Segmentation fault" in the log 
 wait "$!" || status=$?
 exit "$status"
 """
-"""Arguments: a directory to stand on, what is shown, `--`, what may be written, `--`, where to begin, and the command.
-What is shown becomes read-only mount by mount, for what is mounted below it would not follow;
-so does /proc, where a process of root without any right could still write."""
+"""Arguments: a directory to stand on, what is shown (`=PATH`) and what of it is hidden (`!PATH`), `--`, what may be
+written, `--`, where to begin, and the command. What is shown becomes read-only mount by mount, for what is mounted
+below it would not follow; so does /proc, where a process of root without any right could still write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +120,8 @@ class Room:
     """An existing directory for what is not kept, HOME and TMPDIR, where it also begins; /tmp is in memory."""
     reads: tuple[Path, ...] = ()
     writes: tuple[Path, ...] = ()
+    hides: tuple[Path, ...] = ()
+    """Of what it reads; what lies in these and is named itself is shown all the same."""
     network: bool = False
     """Whether it may reach others. Without, it does not even reach this machine."""
     start: Path | None = None
@@ -179,14 +191,20 @@ def _entering(command: Sequence[str], room: Room, root: str) -> list[str]:
 
 
 def _shown(room: Room) -> list[str]:
-    """What is there of the system, and what the room reads; each once, what holds others first."""
+    """What is there of the system, and what the room reads and does not."""
     named = [Path(entry) for name in ("PATH", "LD_LIBRARY_PATH") for entry in os.environ.get(name, "").split(":")]
     system = map(Path, (*_SYSTEM, *(_NETWORK if room.network else ())))
     devices = [Path("/dev", name) for name in _DEVICES] + sorted(Path("/dev").glob("nvidia*"))
     wanted = (*system, *devices, *_narrow(named), *room.reads)
-    places = {place for place in wanted if place.is_absolute() and place.exists()}
-    places |= {Path(os.path.realpath(place)) for place in places}
-    return [str(place) for place in sorted(places - {Path("/")})]
+    shown, hidden = _by_every_name(wanted), _by_every_name(room.hides)
+    # Parents come before what they hold.
+    return [f"{'!' if place in hidden else '='}{place}" for place in sorted((shown | hidden) - {Path("/")})]
+
+
+def _by_every_name(places: Iterable[Path]) -> set[Path]:
+    """Those that exist, as they are named and as links lead to them."""
+    named = {place for place in places if place.is_absolute() and place.exists()}
+    return named | {place.resolve() for place in named}
 
 
 def _narrow(places: Iterable[Path]) -> tuple[Path, ...]:
@@ -205,6 +223,17 @@ def hide_environment() -> None:
     """Keep other processes of the same user from reading our variables in /proc, where that can be done."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def files_of_secrets(within: Path, source: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
+    """Files below a directory that variables name which such a process does not get: keys, tokens, kubeconfigs."""
+    found = []
+    for name, value in source.items():
+        with suppress(OSError, ValueError):
+            place = (Path.cwd() / Path(value).expanduser()).resolve()
+            if name not in PASSED and place.is_relative_to(within.resolve()) and place.is_file():
+                found.append(place)
+    return tuple(found)
 
 
 def home_of(program: str, path: str | None = None) -> tuple[Path, ...]:

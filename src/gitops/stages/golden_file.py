@@ -20,11 +20,11 @@ from pydantic import Field, StringConstraints
 from gitops.errors import GitopsError
 from gitops.spec.documents import Document, Finding
 from gitops.spec.explain import Spot, explain
-from gitops.spec.fields import EnvName, SpecModel
+from gitops.spec.fields import SpecModel
 from gitops.spec.lone import load_lone
 from gitops.spec.problems import shorten
 from gitops.spec.resolved import SourceFile
-from gitops.spec.validation import Percent
+from gitops.spec.validation import KeyName, Percent
 from gitops.spec.words import words_for
 from gitops.stages.protocols.base import Question, Settings
 
@@ -115,7 +115,7 @@ class Embeddings(SpecModel):
 
     url: Annotated[str, Field(min_length=1, max_length=2048)]
     model: Annotated[str, Field(min_length=1, max_length=200)]
-    api_key_env: EnvName | None = None
+    api_key_env: KeyName | None = None
 
 
 class GoldenFile(SpecModel):
