@@ -29,6 +29,7 @@ from gitops.spec.build_stages import Stage as Stage
 from gitops.spec.fields import AZURE_URI, OCI_URI, Digest, Duration, KubernetesName, Memory, Name, OneLine, SpecModel
 from gitops.spec.parts import Gpu
 from gitops.spec.problems import listed
+from gitops.spec.server_options import taken, wrong_value
 from gitops.spec.validation import Job
 from gitops.spec.validation_data import Contradiction
 
@@ -225,6 +226,15 @@ def _of_quantize(stage: Quantize) -> Iterator[_Finding]:
         yield ("gpu",), f"`{stage.method}` runs without a GPU", "remove it"
 
 
+_OF_THE_IMAGE = {
+    "served-model-name": ("`name` says what clients call the model", "remove it; set `name`"),
+    "port": ("`port` says where the server answers", "remove it; set `port`"),
+    "middleware": ("the image answers /version by a middleware of its own", "remove it"),
+    "api-key": ("a key does not belong in an image", "remove it; set VLLM_API_KEY where the image runs"),
+    "hf-token": ("a token does not belong in an image", "remove it; set HF_TOKEN where the image runs"),
+}
+
+
 def _of_package(stage: Package) -> Iterator[_Finding]:
     other, kind = (OF_IMAGE, "image") if stage.kind == "triton" else (OF_TRITON, "triton")
     for name in other:
@@ -233,6 +243,9 @@ def _of_package(stage: Package) -> Iterator[_Finding]:
             yield (alias,), f"`{alias}` belongs to `as: {kind}`", f"remove it, or write `as: {kind}`"
     if stage.kind == "image" and not (stage.server and stage.base and stage.image):
         yield (), "an image needs `server`, `base` and `image`", "say what answers, what it starts from, and its name"
+    for name, value in stage.args.items():
+        if wrong := _OF_THE_IMAGE.get(name) or taken(name) or wrong_value(name, value, known=False):
+            yield ("args", name), *wrong
     if stage.server == "custom" and not (stage.code and stage.command):
         yield (), "a custom server needs `code` and `command`", "say where it is and how it starts"
     if stage.batching and not stage.max_batch_size:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 from gitops.spec.azure import ACCOUNT_VARIABLE, azure_place
 from gitops.spec.build import contradictions as build_contradictions
+from gitops.spec.check_options import triton_options, vllm_options
 from gitops.spec.documents import Finding
 from gitops.spec.draft import Draft, Subject
 from gitops.spec.pipeline import VllmServe
@@ -208,6 +209,8 @@ _MODEL_CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     _engine,
     _uri,
     _image,
+    vllm_options,
+    triton_options,
     _secrets,
     _pool,
     _route,

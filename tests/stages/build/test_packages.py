@@ -157,7 +157,7 @@ def test_vllm_is_started_with_our_answer_to_version() -> None:
     command = package_image.entrypoint("iris", image(args={"max-model-len": 4096, "enforce-eager": True, "x": False}))
     assert command[:3] == ["vllm", "serve", "/model"]
     assert "--middleware gitops_version.Version" in " ".join(command)
-    assert command[-3:] == ["--max-model-len", "4096", "--enforce-eager"]
+    assert command[-4:] == ["--max-model-len", "4096", "--enforce-eager", "--no-x"]
 
 
 def test_the_same_content_gives_the_same_context(tmp_path: Path) -> None:

@@ -55,6 +55,9 @@ def test_numbers_may_be_written_as_yaml_misreads_them() -> None:
         ((CONVERT, {**TRITON, "maxBatchSize": 4}), "stages.1.batching.preferred", "more than `maxBatchSize` 4"),
         ((CONVERT, {**TRITON, "base": BASE}), "stages.1.base", "`base` belongs to `as: image`"),
         ((CONVERT, {**TRITON, "versions": {}}), "stages.1.versions", "it is either `latest` or `specific`"),
+        ((CONVERT, {**IMAGE, "args": {"port": 9000}}), "stages.1.args.port", "`port` says where the server answers"),
+        ((CONVERT, {**IMAGE, "args": {"host": "::"}}), "stages.1.args.host", "the Service and the probes expect"),
+        ((CONVERT, {**IMAGE, "args": {"enforce-eager": "no"}}), "stages.1.args.enforce-eager", '"no" is text, and'),
         ((CONVERT, {**IMAGE, "server": "custom"}), "stages.1", "a custom server needs `code` and `command`"),
         (
             (CONVERT, {**ENGINE, "dimensions": {"batch": {"min": 4, "best": 2, "max": 8}}}),

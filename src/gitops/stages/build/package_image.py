@@ -126,9 +126,9 @@ def entrypoint(name: str, parameters: Mapping[str, Any]) -> list[str]:
     }
     options: list[str] = []
     for option, value in {**own, **parameters["args"]}.items():
-        if value is True:
-            options.append(f"--{option}")
-        elif value is not False:
+        if isinstance(value, bool):
+            options.append(f"--{option}" if value else f"--no-{option}")
+        else:
             options += [f"--{option}", str(value)]
     return ["vllm", "serve", MODEL_DIRECTORY, *options]
 

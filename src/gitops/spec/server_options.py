@@ -1,0 +1,142 @@
+"""What a runtime's server may be told: which of vLLM's options are not the user's to set, and which values fit."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import NamedTuple
+
+from gitops.spec.parts import Scalar
+from gitops.spec.problems import listed, shorten, suggestion
+from gitops.spec.vllm_options import CHOICES, IMAGE, OPTIONS, VERSION
+
+Wrong = tuple[str, str]
+"""What is wrong with an option, and what to write."""
+
+
+class Ours(NamedTuple):
+    """Why an option of the server is not the user's to set, and the field that says it instead."""
+
+    reason: str
+    hint: str
+
+
+_ADDRESS = Ours("the Service and the probes expect the server where rendering puts it", "remove it")
+_ONE_SERVER = Ours("every replica is a server of its own", "remove it; set `serve.replicas`")
+_PLAIN = Ours("the probes and Prometheus speak plain HTTP to the server", "remove it; end TLS at the gateway")
+OURS = {
+    "model": Ours("the server gets the model's artifact", "remove it; set `artifact.uri`"),
+    "revision": Ours(
+        "the server gets the model's artifact", "remove it; set `artifact.uri` to hf://owner/name@revision"
+    ),
+    "served-model-name": Ours(
+        "the server answers to the model's name", "remove it; the key under `models` is the name"
+    ),
+    "config": Ours("a file of options would say again what rendering sets", "remove it; write the options here"),
+    "api-key": Ours("a key does not belong in Git", "remove it; set `serve.env.VLLM_API_KEY: {secret: …, key: …}`"),
+    "hf-token": Ours("a token does not belong in Git", "remove it; set `serve.env.HF_TOKEN: {secret: …, key: …}`"),
+    **dict.fromkeys(("host", "port", "uds"), _ADDRESS),
+    **dict.fromkeys((name for name in OPTIONS if name.startswith("data-parallel-")), _ONE_SERVER),
+    "headless": _ONE_SERVER,
+    **dict.fromkeys(("ssl-keyfile", "ssl-certfile", "ssl-ca-certs", "ssl-cert-reqs", "enable-ssl-refresh"), _PLAIN),
+}
+"""Options of vLLM that rendering sets, or that would take a replica away from its Service, its probes or its GPUs."""
+
+_BOOLEAN_WORDS = ("yes", "no", "on", "off", "true", "false")
+_INTEGER = re.compile(r"[+-]?\d+")
+_SIZE = re.compile(r"\d+(\.\d+)?[kmg]|\d+[KMG]|\d+")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def is_known(image: str | None) -> bool:
+    """Whether the image has the version whose options are known. Any other may have more, fewer or others."""
+    name = (image or f"{IMAGE}:v{VERSION}").partition("@")[0]
+    return name.removeprefix("docker.io/") == f"{IMAGE}:v{VERSION}"
+
+
+def taken(name: str) -> Wrong | None:
+    """Why the option is not the user's to set, if it is not."""
+    if ours := OURS.get(name.removeprefix("no-")):
+        return f"{ours.reason}, so vLLM's `{name}` cannot be set here", ours.hint
+    return None
+
+
+def wrong_value(name: str, value: Scalar, *, known: bool) -> Wrong | None:
+    """What is wrong with an option and its value; of a version that is not known, only what holds for any."""
+    return _wrong(name, value) if known else _wrong_word(name, value)
+
+
+def _wrong_word(name: str, value: Scalar) -> Wrong | None:
+    """What holds for a flag in any version."""
+    if OPTIONS.get(name) == "flag" and str(value).lower() in _BOOLEAN_WORDS and not isinstance(value, bool):
+        return f'"{value}" is text, and `{name}` is a flag of vLLM', "write true or false, without quotes"
+    return None
+
+
+def _wrong(name: str, value: Scalar) -> Wrong | None:
+    kind = OPTIONS.get(name)
+    if kind is None:
+        return _unknown(name)
+    if isinstance(value, bool):
+        return _wrong_boolean(name, kind, value)
+    shown = f'"{shorten(value)}"' if isinstance(value, str) else str(value)
+    text = str(value)
+    if kind in ("flag", "switch"):
+        return f"{shown} is not a value for `{name}`, which is a flag of vLLM", _FORMS[kind]
+    if kind == "choice":
+        return None if text in (*CHOICES[name], "None") else (f"{shown} is not known", suggestion(text, CHOICES[name]))
+    if text == "None" or _fits(kind, text):
+        return None
+    return f"{shown} is not a value for vLLM's `{name}`", _FORMS[kind]
+
+
+def _unknown(name: str) -> Wrong:
+    if OPTIONS.get(name.removeprefix("no-")) == "flag":
+        return f"`{name}` is written as `{name.removeprefix('no-')}: false`", "change it"
+    near = suggestion(name, OPTIONS).partition("valid:")[0]
+    hint = f"{near}its options: vllm serve --help" if near else "its options: vllm serve --help"
+    return f"vLLM {VERSION} has no option `{name}`", hint
+
+
+def _wrong_boolean(name: str, kind: str, value: bool) -> Wrong | None:
+    if kind == "flag" or (kind in ("switch", "token") and value):
+        return None
+    if kind == "switch":
+        return f"vLLM has no `--no-{name}`", "remove it; that is the default"
+    shown = "true" if value else "false"
+    return f"{shown} is not a value for vLLM's `{name}`", _FORMS[kind] if kind in _FORMS else listed(
+        CHOICES[name], "or"
+    )
+
+
+def _fits(kind: str, text: str) -> bool:
+    if kind in _PATTERNS:
+        return bool(_PATTERNS[kind].fullmatch(text))
+    if kind in _JSON:
+        return isinstance(_parsed(text), _JSON[kind])
+    return not (kind == "text-or-json" and text.lstrip().startswith("{")) or isinstance(_parsed(text), dict)
+
+
+_PATTERNS = {"integer": _INTEGER, "integers": _INTEGER, "size": _SIZE, "number": _NUMBER}
+_JSON: dict[str, type] = {"json": dict, "json-list": list}
+_FORMS = {
+    "flag": "write true or false",
+    "switch": "write true, or remove it",
+    "integer": "write a whole number",
+    "integers": "write a whole number",
+    "size": "write a whole number, or one such as 8k (8000) or 8K (8192)",
+    "number": "write a number",
+    "text": "write text",
+    "texts": "write text",
+    "token": "write text",
+    "json": """write a JSON object in quotes, such as '{"key": 1}'""",
+    "json-list": """write a JSON list in quotes, such as '["*"]'""",
+    "text-or-json": """write text, or a JSON object in quotes, such as '{"key": 1}'""",
+}
+
+
+def _parsed(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
