@@ -10,6 +10,7 @@ from gitops.spec.check_clusters import cluster_definitions, clusters
 from gitops.spec.check_environments import environments
 from gitops.spec.check_models import models, repository
 from gitops.spec.check_names import hostnames, namespaces, workload_names
+from gitops.spec.check_namespaces import places, system_namespaces
 from gitops.spec.check_rollouts import judgement, mirroring, rollouts
 from gitops.spec.documents import Finding
 from gitops.spec.draft import Draft
@@ -117,6 +118,8 @@ CHECKS: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     hostnames,
     clusters,
     cluster_definitions,
+    system_namespaces,
+    places,
     environments,
     autoscaling,
     mirroring,
