@@ -17,11 +17,15 @@ API_GROUP = "gitops"
 LABEL_PIPELINE = f"{API_GROUP}/pipeline"
 LABEL_CLUSTER = f"{API_GROUP}/cluster"
 """Two names for one cluster never delete each other's objects: each looks at its own only."""
+LABEL_REPOSITORY = f"{API_GROUP}/repository"
+"""Which GitOps repository keeps the object: its name would not tell two pipelines of one name apart. It is put on
+when an object is sent, because the first files are rendered before there is a repository to name."""
 LABEL_ENVIRONMENT = f"{API_GROUP}/environment"
 LABEL_MODEL = f"{API_GROUP}/model"
 LABEL_VERSION = f"{API_GROUP}/version"
 FIELD_MANAGER = "gitops"
-"""Our name in `metadata.managedFields`: fields that others own are theirs."""
+"""Our name in `metadata.managedFields` before it became the owner's (`Owner.manager`): such an object may be any
+pipeline's. What is not applied (leases, stamps) is still written under it."""
 
 
 class UnitKey(NamedTuple):
@@ -51,6 +55,27 @@ class ObjectRef:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose an object on a cluster is: a pipeline's, as one GitOps repository has it, under one name of the cluster.
+
+    As marks that were found on an object, what is empty was not there. An owner without a repository (it has no
+    commit yet) owns nothing.
+    """
+
+    pipeline: str
+    repository: str
+    cluster: str
+
+    @property
+    def manager(self) -> str:
+        """Its name in `metadata.managedFields`: fields that other managers own are theirs.
+
+        Two owners never have the same, so that the API server itself refuses to let one change the other's marks.
+        """
+        return f"{FIELD_MANAGER}-{self.pipeline}-{self.repository[:8]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -267,7 +267,9 @@ def test_drift_in_each_form_is_found_and_repaired(applied: Project) -> None:
     document = plan(applied)
     assert {(c["name"], c["reason"], c["unit"]) for c in document["changes"]} == expected
     assert document["summary"]["object"] == {"create": 1, "update": 1, "delete": 1}
-    applied.gitops("apply", "--yes", "--embedded")
+    refused = applied.gitops("apply", "--yes", "--embedded", expect=1)
+    assert "ConfigMap acme-dev/left-over would be deleted" in refused.out, "Git never had it"
+    applied.gitops("apply", "--yes", "--embedded", "--allow-deletions")
     assert applied.gitops("diff", "--embedded", expect=0).out.startswith("No drift")
     plan(applied, expect=0)
     assert commits(applied) == 1, "repairing drift needs no commit"

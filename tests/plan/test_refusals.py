@@ -2,12 +2,16 @@
 
 from types import MappingProxyType
 
-from gitops.plan.model import Base, ClusterInfrastructure, ObjectChange, Plan, ReleaseChange
+import pytest
+
+from gitops.plan.model import Base, ClusterInfrastructure, ObjectChange, Plan, Reason, ReleaseChange
 from gitops.plan.observed import FieldChange, ResourceChange
-from gitops.plan.refusals import Allowances, refusals
+from gitops.plan.refusals import Allowances, one_place_twice, refusals
 from gitops.plan.stored import Stored
 from gitops.rollout.release import Release, ReleasedVersion, Rendered
-from gitops.values import ObjectRef, UnitKey
+from gitops.spec.resolved import Spec
+from gitops.values import Action, ObjectRef, Owner, UnitKey
+from tests.plan.repository import write_spec
 
 BASE = Base("acme", "0" * 40, "sha256:0", "sha256:0", "real", True)
 
@@ -54,21 +58,65 @@ def test_deletions_can_be_allowed() -> None:
     assert rules(leaving("dev", 5), stored(dev=5), Allowances(deletions=True)) == []
 
 
-def surplus(count: int) -> Plan:
-    """Live objects of models that Git does not know: somebody points at the wrong repository."""
+def changed(action: Action, reason: Reason, *owners: Owner | None) -> Plan:
+    """A plan that does something to live objects of these owners, one each."""
+    names = (ObjectRef("v1", "Service", "dev", f"x{n}") for n in range(len(owners)))
     return Plan(
         BASE,
         objects=tuple(
-            ObjectChange(f"dev/x{n}", "local", "dev", "delete", ObjectRef("v1", "Service", "dev", f"x{n}"), "surplus")
-            for n in range(count)
+            ObjectChange("dev/x", "local", "dev", action, name, reason, owner=owner)
+            for name, owner in zip(names, owners, strict=True)
         ),
     )
 
 
-def test_many_strangers_in_a_cluster_are_not_deleted_unasked() -> None:
-    assert rules(surplus(3), stored(dev=1)) == []
-    assert rules(surplus(4), stored(dev=1)) == ["deletion-guard"]
-    assert rules(surplus(4), stored()) == ["deletion-guard"]
+def test_what_git_never_had_is_not_deleted_whatever_its_number() -> None:
+    ours = Owner("acme", "4f2c", "local")
+    assert rules(changed("delete", "surplus", None), stored(dev=1)) == []
+    (refusal,) = refusals(changed("delete", "surplus", None, ours), stored(dev=50), Allowances())
+    assert refusal.rule == "deletion-guard"
+    assert refusal.message.startswith("local: Service dev/x1 would be deleted, but the history of this GitOps")
+    assert rules(changed("delete", "surplus", ours), stored(dev=50), Allowances(deletions=True)) == []
+
+
+@pytest.mark.parametrize(
+    ("owner", "said"),
+    [
+        (Owner("other", "4f2c", "local"), "belongs to pipeline other"),
+        (Owner("acme", "4f2c", "local"), "belongs to another GitOps repository (4f2c) of a pipeline acme"),
+        (Owner("acme", "4f2c", "eu"), "belongs to the cluster name eu: two names lead to one place"),
+        (Owner("acme", "", "local"), "is not in the history of this GitOps repository, though it carries the label"),
+        (Owner("", "", ""), "exists already and carries no label of pipeline acme"),
+    ],
+)
+def test_what_others_have_is_not_taken_over_unasked(owner: Owner, said: str) -> None:
+    (refusal,) = refusals(changed("update", "foreign", owner), stored(dev=1), Allowances(conflicts=True))
+    assert (refusal.rule, refusal.flag) == ("owner", "--adopt")
+    assert refusal.message.startswith(f"local: Service dev/x0 {said}")
+    assert rules(changed("update", "foreign", owner), stored(dev=1), Allowances(adoption=True)) == []
+
+
+def test_many_objects_of_one_owner_are_one_refusal() -> None:
+    other, third = Owner("other", "4f2c", "local"), Owner("third", "4f2c", "local")
+    found = refusals(changed("update", "foreign", *[other] * 7, third), stored(dev=1), Allowances())
+    assert [refusal.message.partition(" belongs")[0] for refusal in found] == [
+        "local: each of 7 objects (Service dev/x0, Service dev/x1, Service dev/x2, Service dev/x3, …)",
+        "local: Service dev/x7",
+    ]
+
+
+def two_clusters(namespace: str) -> Spec:
+    return write_spec({"chat": ("1.0.0", "a")}, {"dev": {"namespace": "models"}, "prod": {"namespace": namespace}})
+
+
+def test_two_names_for_one_cluster_share_no_namespace() -> None:
+    one = {"dev-cluster": "uid", "prod-cluster": "uid"}
+    (refusal,) = one_place_twice(two_clusters("models"), one)
+    assert refusal.message.startswith("dev-cluster and prod-cluster are the same cluster, and both keep namespace mod")
+    assert refusal.flag == ""
+    assert not list(one_place_twice(two_clusters("others"), one))
+    assert not list(one_place_twice(two_clusters("models"), {"dev-cluster": "uid", "prod-cluster": "another"}))
+    assert not list(one_place_twice(two_clusters("models"), {"dev-cluster": "", "prod-cluster": ""}))
 
 
 def test_infrastructure_is_not_destroyed_unasked() -> None:

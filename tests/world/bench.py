@@ -8,15 +8,21 @@ from typing import Any, Protocol, TypeVar
 
 import orjson
 
-from gitops.values import LABEL_ENVIRONMENT, LABEL_MODEL, LABEL_PIPELINE, ObjectRef
+from gitops.values import LABEL_ENVIRONMENT, LABEL_MODEL, LABEL_PIPELINE, ObjectRef, Owner
 from gitops.world.kubernetes.cluster import KubernetesCluster
 from gitops.world.kubernetes.kinds import kind_of
 from gitops.world.kubernetes.transport import NO_QUERY, Response, Transport, TransportError
 from gitops.world.ports import Readiness
 
 LABELS = {LABEL_ENVIRONMENT: "dev", LABEL_MODEL: "chat"}
+REPOSITORY, CLUSTER = "4f2c0a1b9d8e7f605142", "here"
 Manifest = dict[str, Any]
 T = TypeVar("T")
+
+
+def owner_of(pipeline: str, repository: str = REPOSITORY, cluster: str = CLUSTER) -> Owner:
+    """The owner under test, or one that differs from it."""
+    return Owner(pipeline, repository, cluster)
 
 
 class Faults(Protocol):
@@ -42,6 +48,11 @@ class FaultyTransport:
         self._inner = inner
         self._faults: list[dict[str, Any]] = []
         self._seen: list[tuple[str, str]] = []
+
+    @property
+    def owner(self) -> Owner:
+        """Whose objects `cluster` takes for its own."""
+        return owner_of(self.namespace)
 
     def request(
         self,
@@ -116,6 +127,11 @@ class Bench:
         """Labels of the pipeline under test; no other test has the same."""
         return {LABEL_PIPELINE: self.namespace}
 
+    @property
+    def owner(self) -> Owner:
+        """Whose objects `cluster` takes for its own."""
+        return owner_of(self.namespace)
+
     def request(
         self,
         method: str,
@@ -161,6 +177,10 @@ class Bench:
                 return state
             assert time.monotonic() < deadline, f"still {state}"
             time.sleep(0.05)
+
+    def as_owner(self, owner: Owner | None) -> KubernetesCluster:
+        """The same cluster as somebody else works on it."""
+        return KubernetesCluster(self.transport, name="contract", owner=(lambda: owner) if owner else None)
 
     # --- Objects ---------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from gitops.values import FIELD_MANAGER, LABEL_PIPELINE, ObjectRef
+from gitops.values import LABEL_PIPELINE, ObjectRef
 from gitops.world import effects
 from gitops.world.kubernetes.cluster import ClusterError, Conflict
 from gitops.world.ports import Difference, FieldChange
@@ -344,4 +344,4 @@ def test_only_applied_fields_are_ours(bench: Bench) -> None:
     desired = bench.config("config")
     bench.apply(desired)
     entries = bench.live(ObjectRef.of(desired))["metadata"]["managedFields"]
-    assert [(entry["manager"], entry["operation"]) for entry in entries] == [(FIELD_MANAGER, "Apply")]
+    assert [(entry["manager"], entry["operation"]) for entry in entries] == [(bench.owner.manager, "Apply")]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gitops.world.embedded.fieldset import fields_of, to_fields_v1
-from gitops.world.kubernetes.compare import MASK, changes, is_unchanged, our_fields, unclear
+from gitops.world.kubernetes.compare import MASK, changes, is_unchanged, unclear
 from gitops.world.kubernetes.errors import readable_path
 
 Manifest = dict[str, Any]
@@ -102,17 +102,6 @@ def test_what_a_server_adds_within_an_atomic_value_is_alike_for_all_objects() ->
     assert one is not None
     assert one == two
     assert changed != two
-
-
-def test_only_our_own_applies_count() -> None:
-    entries = [
-        {"manager": "gitops", "operation": "Update", "fieldsV1": {"f:a": {}}},
-        {"manager": "gitops", "operation": "Apply", "subresource": "status", "fieldsV1": {"f:b": {}}},
-        {"manager": "other", "operation": "Apply", "fieldsV1": {"f:c": {}}},
-    ]
-    assert our_fields({"metadata": {"managedFields": entries}}) is None
-    ours = {"manager": "gitops", "operation": "Apply", "fieldsV1": {"f:d": {}}}
-    assert our_fields({"metadata": {"managedFields": [*entries, ours]}}) == {"f:d": {}}
 
 
 def test_changes_name_items_and_leave_out_what_the_server_keeps() -> None:

@@ -32,6 +32,7 @@ class Flags(NamedTuple):
     allow_deletions: bool = False
     allow_destroy: bool = False
     force_conflicts: bool = False
+    adopt: bool = False
 
 
 def init(directory: Path) -> int:
@@ -236,7 +237,7 @@ def _options(project: Path, flags: Flags) -> Options:
         kind="embedded" if wants_embedded(flags.embedded) else "real",
         offline=flags.offline,
         replace_newer=flags.replace_newer,
-        allowed=Allowances(flags.allow_deletions, flags.allow_destroy, flags.force_conflicts),
+        allowed=Allowances(flags.allow_deletions, flags.allow_destroy, flags.force_conflicts, flags.adopt),
         progress=progress,
     )
 

@@ -47,6 +47,9 @@ AllowDestroy = Annotated[bool, typer.Option("--allow-destroy", help="Let Terrafo
 ForceConflicts = Annotated[
     bool, typer.Option("--force-conflicts", help="Take back fields that another field manager claims.")
 ]
+Adopt = Annotated[
+    bool, typer.Option("--adopt", help="Take over objects that exist and do not belong to this pipeline.")
+]
 
 
 def _end(code: int) -> None:
@@ -110,11 +113,12 @@ def plan(
     allow_deletions: AllowDeletions = False,
     allow_destroy: AllowDestroy = False,
     force_conflicts: ForceConflicts = False,
+    adopt: Adopt = False,
 ) -> None:
     """Show what would change. Exit code 0: nothing, 2: changes pending, 1: error."""
     from gitops.cli import commands
 
-    flags = commands.Flags(embedded, offline, replace_newer, allow_deletions, allow_destroy, force_conflicts)
+    flags = commands.Flags(embedded, offline, replace_newer, allow_deletions, allow_destroy, force_conflicts, adopt)
     _end(guarded(lambda: commands.plan(project, flags, format_.value, out, full)))
 
 
@@ -131,6 +135,7 @@ def apply(
     allow_deletions: AllowDeletions = False,
     allow_destroy: AllowDestroy = False,
     force_conflicts: ForceConflicts = False,
+    adopt: Adopt = False,
 ) -> None:
     """Commit and push what changed, then bring infrastructure and clusters to it.
 
@@ -139,7 +144,7 @@ def apply(
     """
     from gitops.cli import commands
 
-    flags = commands.Flags(embedded, False, replace_newer, allow_deletions, allow_destroy, force_conflicts)
+    flags = commands.Flags(embedded, False, replace_newer, allow_deletions, allow_destroy, force_conflicts, adopt)
     _end(guarded(lambda: commands.apply(project, flags, saved, yes, wait)))
 
 

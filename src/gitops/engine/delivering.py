@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gitops.engine.observing import manifests_in
+from gitops.engine.owning import settled_by_git
 from gitops.engine.session import Session
 from gitops.engine.watching import stamp_name
 from gitops.errors import GitopsError
@@ -144,9 +145,10 @@ def _settle(session: Session, stored: Stored, name: str, units: Sequence[UnitKey
     if len(units) == 1:
         selector = _labels(session, name, units[0])
     asked = {str(unit) for unit in units}
+    compared = cluster.compare([manifest for _, manifest in desired.values()], selector)
     found = [
         difference
-        for difference in cluster.compare([manifest for _, manifest in desired.values()], selector)
+        for difference in settled_by_git(session, stored.head, name, compared, desired)
         if (owner_of(desired[difference.ref][0]) if difference.ref in desired else difference.unit) in asked
     ]
     _mend(session, name, found, desired)
@@ -163,7 +165,11 @@ def _mend(
     for manifest in sorted(wanted, key=phase_of):
         cluster.apply(manifest, force=force)
     for difference in found:
-        if difference.kind == "surplus" and difference.ref.kind != "Namespace":
+        if difference.kind != "surplus" or difference.ref.kind == "Namespace":
+            continue
+        if difference.owner:
+            session.options.progress(f"{name}: {difference.ref} stays: it was never in Git")
+        else:
             cluster.delete(difference.ref, difference.uid)
 
 
@@ -180,7 +186,7 @@ def _stamp(session: Session, name: str, unit: UnitKey, release: Release | None) 
 
 def stamp_all(session: Session, stored: Stored, except_for: Collection[str]) -> None:
     """Remember that everything is where Git says, but for these units (and clusters)."""
-    name_of = stamp_name(session.spec.pipeline.name)
+    name_of, adopt = stamp_name(session.spec.pipeline.name), session.options.allowed.adoption
     for name in session.spec.clusters:
         if name in except_for:
             continue
@@ -190,7 +196,7 @@ def stamp_all(session: Session, stored: Stored, except_for: Collection[str]) -> 
                 wanted[unit.environment][unit.model] = release.rendered.trees[name]
         for environment, trees in wanted.items():
             namespace = session.spec.namespace(environment)
-            known = session.cluster(name).stamps(namespace, name_of)
+            known = {} if adopt else session.cluster(name).stamps(namespace, name_of)
             changes: dict[str, str | None] = {model: t for model, t in trees.items() if known.get(model) != t}
             if changes:
-                session.cluster(name).stamp(namespace, name_of, changes)
+                session.cluster(name).stamp(namespace, name_of, changes, adopt=adopt)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from gitops.engine.owning import settled_by_git
 from gitops.engine.session import Session
 from gitops.plan.model import ClusterInfrastructure, FileChange, ObjectChange, Plan
 from gitops.plan.objects import created, object_changes
+from gitops.plan.refusals import one_place_twice
 from gitops.render.check import parse_manifest
 from gitops.render.renderer import is_rendered
 from gitops.spec.resolved import Spec
@@ -22,6 +24,8 @@ class _Live:
     objects: tuple[ObjectChange, ...]
     infrastructure: ClusterInfrastructure | None
     warnings: tuple[str, ...] = ()
+    identity: str = ""
+    """What tells the cluster from others; empty where it does not exist yet or may not be asked."""
 
 
 def with_live(session: Session, draft: Plan, only: frozenset[str] | None, *, infrastructure: bool = True) -> Plan:
@@ -31,6 +35,8 @@ def with_live(session: Session, draft: Plan, only: frozenset[str] | None, *, inf
         lives = list(pool.map(lambda name: _observe(session, draft, name, infrastructure), session.spec.clusters))
     objects = sorted((change for live in lives for change in live.objects), key=_reading_order(session.spec))
     left_alone = {entry.unit for entry in draft.left_alone}
+    identities = {name: live.identity for name, live in zip(session.spec.clusters, lives, strict=True)}
+    refused = one_place_twice(session.spec, identities) if infrastructure else ()
     return replace(
         draft,
         objects=tuple(c for c in objects if c.unit not in left_alone and (only is None or c.unit in only)),
@@ -40,6 +46,7 @@ def with_live(session: Session, draft: Plan, only: frozenset[str] | None, *, inf
             if live.infrastructure and (only is None or live.infrastructure.cluster in only)
         ),
         warnings=(*draft.warnings, *(line for live in lives for line in live.warnings)),
+        refusals=(*draft.refusals, *refused),
     )
 
 
@@ -65,9 +72,12 @@ def _observe(session: Session, draft: Plan, name: str, with_infrastructure: bool
         return _Live(tuple(created(name, desired)), infrastructure)
     cluster = session.cluster(name)
     session.options.progress(f"{name}: comparing {len(desired)} objects")
-    differences = cluster.compare(
+    found = cluster.compare(
         [m for _, m in desired.values()], {LABEL_PIPELINE: session.spec.pipeline.name, LABEL_CLUSTER: name}
     )
+    made = {change.path for change in draft.files if change.action == "create"}
+    at_head = {ref for ref, (path, _) in desired.items() if path not in made}
+    differences = settled_by_git(session, draft.base.head, name, found, at_head)
     # Deleting a namespace would take along what others keep in it.
     spared = [d for d in differences if d.kind == "surplus" and d.ref.kind == "Namespace"]
     wanted = [d for d in differences if d not in spared]
@@ -76,7 +86,8 @@ def _observe(session: Session, draft: Plan, name: str, with_infrastructure: bool
         f"(kubectl delete namespace {d.ref.name})"
         for d in spared
     )
-    return _Live(tuple(object_changes(name, wanted, desired, changed)), infrastructure, warnings)
+    objects = tuple(object_changes(name, wanted, desired, changed))
+    return _Live(objects, infrastructure, warnings, cluster.identity())
 
 
 def _plan_infrastructure(session: Session, name: str) -> ClusterInfrastructure | None:

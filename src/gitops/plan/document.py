@@ -22,7 +22,7 @@ from gitops.plan.model import (
     ReleaseChange,
 )
 from gitops.plan.observed import ResourceChange
-from gitops.values import Action
+from gitops.values import Action, Owner
 
 SCHEMA = "gitops/plan/v1"
 
@@ -127,7 +127,14 @@ def _object(change: ObjectChange) -> Json:
             {"path": item.path, "before": item.before, "after": item.after, "manager": item.manager}
             for item in change.fields
         ],
+        "owner": _owner(change.owner),
     }
+
+
+def _owner(owner: Owner | None) -> Json | None:
+    if owner is None:
+        return None
+    return {"pipeline": owner.pipeline, "repository": owner.repository, "cluster": owner.cluster}
 
 
 def _resource(cluster: str, line: ResourceChange) -> Iterator[Json]:

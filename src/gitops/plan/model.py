@@ -9,10 +9,10 @@ from types import MappingProxyType
 from typing import Literal
 
 from gitops.plan.observed import FieldChange, ResourceChange
-from gitops.values import Action, ObjectRef, UnitKey
+from gitops.values import Action, ObjectRef, Owner, UnitKey
 
 ChangeKind = Literal["release", "file", "object", "infrastructure"]
-Reason = Literal["spec", "missing", "changed", "taken-over", "surplus"]
+Reason = Literal["spec", "missing", "changed", "taken-over", "surplus", "foreign"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,8 @@ class PlannedStep:
 class ObjectChange:
     """A live object that apply creates, updates or deletes, and why.
 
-    reason: `spec` when this very plan changes what is desired of it, otherwise the kind of drift.
+    reason: `foreign` when what is there belongs to somebody else, `spec` when this very plan changes what is desired
+    of it, otherwise the kind of drift.
     """
 
     unit: str
@@ -88,11 +89,13 @@ class ObjectChange:
     """The file that holds the desired object; empty for deletions."""
     uid: str = ""
     fields: tuple[FieldChange, ...] = ()
+    owner: Owner | None = None
+    """Whose the live object is by its marks, where the repository's history does not show that it is ours."""
 
     @property
     def conflicts(self) -> tuple[str, ...]:
-        """The other field managers that claim what we set, each once."""
-        if self.reason != "taken-over":
+        """The other field managers that claim what we set, each once; an owner's own is no conflict of fields."""
+        if self.reason not in ("taken-over", "foreign"):
             return ()
         return tuple(dict.fromkeys(change.manager for change in self.fields if change.manager))
 

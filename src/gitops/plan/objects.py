@@ -14,6 +14,7 @@ _ACTIONS: dict[str, Action] = {
     "changed": "update",
     "taken-over": "update",
     "surplus": "delete",
+    "foreign": "update",
 }
 
 NAMESPACES, CONFIGURATION, WORKLOADS, ROUTES = range(4)
@@ -65,6 +66,7 @@ def object_changes(
             path=path,
             uid=difference.uid,
             fields=difference.fields,
+            owner=difference.owner,
         )
 
 
@@ -75,8 +77,8 @@ def created(cluster: str, desired: Mapping[ObjectRef, tuple[str, Manifest]]) -> 
 
 
 def _reason(difference: Difference, by_this_plan: bool) -> Reason:
-    if difference.kind == "taken-over":
-        return "taken-over"
+    if difference.kind in ("taken-over", "foreign"):
+        return difference.kind
     return "spec" if by_this_plan else difference.kind
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from gitops.values import ObjectRef
+from gitops.values import ObjectRef, Owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Entry:
     id: str
 
 
-DriftKind = Literal["missing", "changed", "taken-over", "surplus"]
+DriftKind = Literal["missing", "changed", "taken-over", "surplus", "foreign"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class Difference:
 
     missing: it is desired and not there. changed: fields differ and no one else claims them. taken-over: another
     field manager claims fields that we set (each FieldChange names it). surplus: ours, but no longer desired.
+    foreign: it is desired, and what is there belongs to somebody else.
     """
 
     ref: ObjectRef
@@ -46,6 +47,9 @@ class Difference:
     uid: str = ""
     unit: str = ""
     """`environment/model` from the live labels, for surplus objects; empty elsewhere."""
+    owner: Owner | None = None
+    """The marks of what is there: of another owner for `foreign`; for `surplus` and for what lacks the repository's
+    mark, where only Git can tell whether it is ours."""
 
 
 @dataclass(frozen=True, slots=True)

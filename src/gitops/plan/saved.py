@@ -30,7 +30,7 @@ from gitops.plan.model import (
     ReleaseChange,
 )
 from gitops.plan.observed import FieldChange, ResourceChange
-from gitops.values import ObjectRef, UnitKey
+from gitops.values import ObjectRef, Owner, UnitKey
 
 _AGAIN = "make the plan again with `gitops plan --out`"
 
@@ -136,7 +136,8 @@ def _step(item: dict[str, Any]) -> PlannedStep:
 
 def _object(item: dict[str, Any]) -> ObjectChange:
     fields = tuple(FieldChange(**change) for change in item["fields"])
-    return ObjectChange(**(item | {"ref": ObjectRef(**item["ref"]), "fields": fields}))
+    owner = Owner(**item["owner"]) if item["owner"] else None
+    return ObjectChange(**(item | {"ref": ObjectRef(**item["ref"]), "fields": fields, "owner": owner}))
 
 
 def _infrastructure(item: dict[str, Any]) -> ClusterInfrastructure:

@@ -48,6 +48,11 @@ _NAMES = {"Service": _SERVICE, "Namespace": _LABEL}
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
 
 
+def files_of_kind(kind: str) -> frozenset[str]:
+    """The names of the files that hold objects of a kind, wherever they lie."""
+    return frozenset(name for level in _KINDS.values() for name, kinds in level.items() if kind in kinds)
+
+
 def parse_manifest(data: bytes, path: str) -> Manifest:
     """The one object of a manifest file. Raises GitopsError with `path` when there is not exactly one."""
     import yaml_rs

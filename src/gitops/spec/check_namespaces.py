@@ -9,6 +9,7 @@ from gitops.spec.documents import Finding
 from gitops.spec.draft import Draft
 from gitops.spec.environment import AwsCluster, Environment, ExistingCluster
 from gitops.spec.problems import Path
+from gitops.spec.resolved import default_namespace
 
 _RESERVED = re.compile(r"default|(kube|openshift|gke-managed|gmp)-.+|openshift")
 """What Kubernetes keeps for itself (the prefix `kube-`, and the namespace of whatever names none), and what
@@ -120,4 +121,4 @@ def places(draft: Draft) -> Iterator[Finding]:
 
 
 def _namespace(draft: Draft, environment: str) -> str:
-    return draft.environments[environment].namespace or f"{draft.pipeline.name}-{environment}"
+    return draft.environments[environment].namespace or default_namespace(draft.pipeline.name, environment)

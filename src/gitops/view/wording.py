@@ -225,6 +225,8 @@ def _no_changes(plan: Plan) -> str:
 
 
 def _reason(change: ObjectChange) -> str:
+    if change.reason == "foreign":
+        return "not the pipeline's"
     if change.reason == "taken-over":
         return f"taken over by {', '.join(change.conflicts)}" if change.conflicts else "taken over"
     return {"spec": "", "missing": "missing in the cluster", "changed": "drifted", "surplus": "no longer wanted"}[

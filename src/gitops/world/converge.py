@@ -101,7 +101,9 @@ def _attempt(change: ObjectChange, work: Work) -> GitopsError | None:
         if change.action == "delete":
             cluster.delete(change.ref, change.uid)
         else:
-            cluster.apply(work.manifests[change.cluster, change.path], force=work.force)
+            manifest = work.manifests[change.cluster, change.path]
+            # Without the permission to take over what is foreign, no such plan gets here.
+            cluster.apply(manifest, force=work.force, adopt=change.reason == "foreign")
     except GitopsError as error:
         return error
     return None

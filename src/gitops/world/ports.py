@@ -50,6 +50,17 @@ class Repository(Protocol):
         has the id of what is before it.
         """
 
+    def identity(self, commit: str) -> str:
+        """What tells the repository from any other, wherever it lies and however often it is cloned.
+
+        It is the beginning of the id of the first commit that led to `commit`: nobody can give another repository the
+        same without its history, and it stays when the repository moves. Raises GitopsError where that commit is
+        missing (a shallow clone).
+        """
+
+    def past(self, commit: str, paths: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """For every file at or below `paths` that the history of `commit` ever had: the ids of its contents."""
+
     def log(
         self, *, models: Sequence[str] = (), clusters: Sequence[str] = (), limit: int | None = None
     ) -> Iterator[Commit]:
@@ -63,7 +74,10 @@ SURVEYED = ("Deployment", "HTTPRoute", "Service")
 
 
 class Cluster(Protocol):
-    """One Kubernetes cluster, real or embedded. Failures are ClusterError, after bounded retries."""
+    """One Kubernetes cluster, real or embedded, as one owner works on it: what others own is left alone.
+
+    Failures are ClusterError, after bounded retries.
+    """
 
     def compare(self, desired: Sequence[Manifest], selector: Mapping[str, str]) -> list[Difference]:
         """Every difference between `desired` and the live objects that carry the labels `selector`.
@@ -71,8 +85,11 @@ class Cluster(Protocol):
         A few LIST calls (one per kind), and a server-side dry run for suspects only. Writes nothing.
         """
 
-    def apply(self, manifest: Manifest, *, force: bool = False) -> None:
-        """Server-side apply. Raises Conflict, naming the other field manager, unless `force`."""
+    def apply(self, manifest: Manifest, *, force: bool = False, adopt: bool = False) -> None:
+        """Server-side apply. Raises Conflict, naming the other field manager, unless `force`.
+
+        Raises NotOurs, naming whose it is, where there is an object that is not the owner's, unless `adopt`.
+        """
 
     def delete(self, ref: ObjectRef, uid: str) -> None:
         """Delete that very object (its uid is the precondition); one that is gone already is fine."""
@@ -87,7 +104,7 @@ class Cluster(Protocol):
         """
 
     def remove(self, ref: ObjectRef, labels: Mapping[str, str]) -> bool:
-        """Delete the object if it carries these labels; False when there is none, or it is not ours."""
+        """Delete the object if it is the owner's and carries these labels; False when there is none, or it is not."""
 
     def lease(self, namespace: str, name: str, holder: str, seconds: int) -> bool:
         """Take or renew a lease; whether `holder` has it now, for so many seconds from the beginning of the call.
@@ -100,10 +117,16 @@ class Cluster(Protocol):
         """Give the lease up, if `holder` has it, so that the next one gets it at once."""
 
     def stamps(self, namespace: str, name: str) -> dict[str, str]:
-        """The data of a ConfigMap; empty when there is none."""
+        """The data of a ConfigMap; empty when there is none. Raises NotOurs for that of another owner."""
 
-    def stamp(self, namespace: str, name: str, changes: Mapping[str, str | None]) -> None:
-        """Set (or, with None, remove) entries of a ConfigMap, which is made when it is not there."""
+    def stamp(self, namespace: str, name: str, changes: Mapping[str, str | None], *, adopt: bool = False) -> None:
+        """Set (or, with None, remove) entries of a ConfigMap, which is made when it is not there.
+
+        Raises NotOurs for that of another owner, unless `adopt`.
+        """
+
+    def identity(self) -> str:
+        """What tells this cluster from any other, whatever name leads to it; empty when it may not be asked."""
 
     def close(self) -> None:
         """Give connections back."""

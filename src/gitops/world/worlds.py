@@ -15,7 +15,7 @@ from gitops.spec.environment import AwsCluster, EmbeddedCluster
 from gitops.spec.environment import Cluster as ClusterSpec
 from gitops.spec.placement import pools
 from gitops.spec.resolved import Spec
-from gitops.values import UnitKey
+from gitops.values import Owner, UnitKey
 from gitops.world.clock import Clock, RealClock
 from gitops.world.files import read_simulation
 from gitops.world.gather import read_stored
@@ -78,6 +78,12 @@ class World:
             self._stored = with_sound_models(self._spec, found)
         assert self._stored is not None
         return self._stored
+
+    def owner(self, cluster: str) -> Owner:
+        """Whose the objects are that we keep on a cluster, by the repository as it was last read."""
+        stored = self._stored or self.stored()
+        repository = "" if stored.head is None else self.repository().identity(stored.head)
+        return Owner(self._spec.pipeline.name, repository, cluster)
 
     def infrastructure(self, name: str) -> Infrastructure | None:
         """The infrastructure of a cluster that we keep; None for clusters of others."""
@@ -149,7 +155,7 @@ class World:
         from gitops.world.kubernetes.cluster import connect
 
         if spec.context is not None:
-            return connect(spec.context)
+            return connect(spec.context, owner=lambda: self.owner(name))
         outputs = access()
         if outputs is None:
             raise GitopsError(
@@ -157,14 +163,16 @@ class World:
             )
         from gitops.world.kubernetes.kubeconfig import write_eks_kubeconfig
 
-        return connect(name, kubeconfig=write_eks_kubeconfig(self._state / "kubeconfig", name, outputs))
+        kubeconfig = write_eks_kubeconfig(self._state / "kubeconfig", name, outputs)
+        return connect(name, kubeconfig=kubeconfig, owner=lambda: self.owner(name))
 
     def _embedded(self, name: str, spec: ClusterSpec) -> Cluster:
         from gitops.world.embedded.apiserver import EmbeddedPool, open_embedded
 
         speed = spec.speed if isinstance(spec, EmbeddedCluster) else EmbeddedCluster.model_fields["speed"].default
         nodes = [EmbeddedPool(pool.name, pool.gpus, pool.max, pool.selector) for pool in pools(spec).values()]
-        return open_embedded(self._state / "clusters" / f"{name}.db", nodes, speed, self.clock.now)
+        path = self._state / "clusters" / f"{name}.db"
+        return open_embedded(path, nodes, speed, self.clock.now, lambda: self.owner(name))
 
 
 def _all_to_stable(unit: UnitKey) -> Sequence[tuple[float, Mapping[str, float]]]:

@@ -24,7 +24,7 @@ from gitops.world.embedded.answers import Refusal, answer, conflict, invalid, mo
 from gitops.world.embedded.pods import DEPLOYMENTS, PODS, rfc3339
 from gitops.world.embedded.simulate import AUTOSCALERS, EmbeddedPool, Simulation
 from gitops.world.embedded.store import Key, Store
-from gitops.world.kubernetes.cluster import KubernetesCluster
+from gitops.world.kubernetes.cluster import KubernetesCluster, OwnerNow
 from gitops.world.kubernetes.errors import ClusterError
 from gitops.world.kubernetes.kinds import KINDS, Kind
 from gitops.world.kubernetes.transport import NO_QUERY, Response, TransportError
@@ -46,7 +46,11 @@ Manifest = dict[str, Any]
 
 
 def open_embedded(
-    path: Path, pools: Sequence[EmbeddedPool], speed: float, now: Callable[[], float] = time.time
+    path: Path,
+    pools: Sequence[EmbeddedPool],
+    speed: float,
+    now: Callable[[], float] = time.time,
+    owner: OwnerNow | None = None,
 ) -> KubernetesCluster:
     """The embedded cluster in that file, made if it is not there. `now` gives seconds since the epoch.
 
@@ -58,7 +62,7 @@ def open_embedded(
         raise _unusable(error.strerror or str(error), path, _MEND_ACCESS) from error
     except sqlite3.DatabaseError as error:
         raise _broken(error, path) from error
-    return KubernetesCluster(server, name=f"embedded cluster {path.stem}")
+    return KubernetesCluster(server, name=f"embedded cluster {path.stem}", owner=owner)
 
 
 def _broken(error: sqlite3.DatabaseError, path: Path) -> ClusterError:
@@ -235,7 +239,9 @@ class ApiServer:
             _check_version(key, live, new)
         base = live or {"metadata": {}}
         manager = f"Update:{query.get('fieldManager', 'unknown')}"
-        managers = fieldset.update(base, new, _managers(base), manager)
+        # Who writes the record of managers itself, as kubectl does to rename one, says who they are from now on.
+        record = _managers(new if live and new["metadata"].get("managedFields") else base)
+        managers = fieldset.update(base, new, record, manager)
         written = self._write(key, live, new, managers, dry_run=query.get("dryRun") == "All")
         return answer(status, self._show(key.resource, written))
 

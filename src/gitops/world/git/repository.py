@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote
@@ -34,6 +35,9 @@ ABANDONED_SECONDS = 3600
 
 _FEW_PATHS = 100
 """Up to here Git is asked for the very paths; looking at the whole tree takes longer."""
+
+_IDENTITY_LENGTH = 20
+"""Digits of a commit's id that are kept as the repository's: as good as all of them, and short enough for a label."""
 
 _NOTHING_FIRST = "a first commit needs at least one file"
 _T = TypeVar("_T")
@@ -113,6 +117,7 @@ class GitRepository:
     def __init__(self, origin: Origin, branch: str, where: str, project: Path, signing_key: Path | None) -> None:
         self._origin, self._git = origin, origin.git
         self._branch, self._where, self._project, self._key = branch, where, project, signing_key
+        self._identities: dict[str, str] = {}
 
     def head(self) -> str | None:
         """See ports.Repository. Raises GitopsError when the origin cannot be reached or read."""
@@ -152,6 +157,30 @@ class GitRepository:
             _check_ids([base])
         drafts = [_draft(changes, message) for changes, message in commits]
         return self._healing(lambda: self._commit_all(base, drafts)) if drafts else []
+
+    def identity(self, commit: str) -> str:
+        """See ports.Repository. A merge of another history leaves the identity that the first parents lead to."""
+        _check_ids([commit])
+        if commit not in self._identities:
+            self._identities = {commit: self._healing(lambda: self._root(commit))[:_IDENTITY_LENGTH]}
+        return self._identities[commit]
+
+    def past(self, commit: str, paths: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """See ports.Repository."""
+        _check_ids([commit])
+        if not paths:
+            return {}
+        raw = ("log", "--raw", "--no-abbrev", "--no-renames", "--root", "-m", "-z", "--format=", commit, "--")
+        return _pasts(self._healing(lambda: self._git.output(*raw, *paths)))
+
+    def _root(self, commit: str) -> str:
+        if self._git.line("rev-parse", "--is-shallow-repository") == "true":
+            raise GitopsError(
+                "this is a shallow clone, and its first commit is what tells it from other repositories",
+                where=self._where,
+                hint="fetch the whole history: git fetch --unshallow",
+            )
+        return self._git.line("rev-list", "--first-parent", "--max-parents=0", commit)
 
     def log(
         self, *, models: Sequence[str] = (), clusters: Sequence[str] = (), limit: int | None = None
@@ -266,6 +295,17 @@ def _entry(line: str) -> tuple[str, Entry]:
     fields, _, path = line.partition("\t")
     mode, kind, identifier = fields.split(" ")
     return path, Entry(mode, kind, identifier)
+
+
+def _pasts(listed: bytes) -> dict[str, tuple[str, ...]]:
+    """By path the ids of `git log --raw -z`: `:modes old new status`, then the path."""
+    found: dict[str, dict[str, None]] = {}
+    parts = [part.lstrip("\n") for part in listed.decode(errors="surrogateescape").split("\0")]
+    for said, path in pairwise(parts):
+        if said.startswith(":"):
+            ids = (each for each in said.split(" ")[2:4] if each.strip("0"))
+            found.setdefault(path, {}).update(dict.fromkeys(ids))
+    return {path: tuple(ids) for path, ids in found.items()}
 
 
 def _age(pending: str) -> float:

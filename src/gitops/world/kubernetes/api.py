@@ -58,9 +58,11 @@ class Api:
         live: Live = orjson.loads(response.body)
         return live
 
-    def patch(self, manifest: Manifest, ref: ObjectRef, *, force: bool, dry_run: bool = False) -> Response:
+    def patch(
+        self, manifest: Manifest, ref: ObjectRef, *, force: bool, manager: str, dry_run: bool = False
+    ) -> Response:
         """Server-side apply; the answer may be a refusal, which the caller checks."""
-        query = {"fieldManager": FIELD_MANAGER, "force": "true" if force else "false"}
+        query = {"fieldManager": manager, "force": "true" if force else "false"}
         if dry_run:
             query["dryRun"] = "All"
         path = kind_of(ref.api_version, ref.kind).path(ref.namespace, ref.name)

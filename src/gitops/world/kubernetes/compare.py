@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 import orjson
 
-from gitops.values import FIELD_MANAGER, Manifest
+from gitops.values import Manifest
 from gitops.world.kubernetes.structure import KEY_DEFAULTS, item_key, list_keys
 from gitops.world.ports import FieldChange
 
@@ -45,15 +45,6 @@ class Change(NamedTuple):
     path: Path
     before: Any
     after: Any
-
-
-def our_fields(live: Manifest) -> Fields | None:
-    """The fields that our applies own of a live object, or None when it was never ours."""
-    for entry in live["metadata"].get("managedFields") or ():
-        if entry["manager"] == FIELD_MANAGER and entry["operation"] == "Apply" and not entry.get("subresource"):
-            fields: Fields = entry.get("fieldsV1") or {}
-            return fields
-    return None
 
 
 # --- The fast answer -----------------------------------------------------------------------------------------

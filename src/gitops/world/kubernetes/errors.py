@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 
 from gitops.errors import GitopsError
-from gitops.values import ObjectRef
+from gitops.plan.ownership import whose
+from gitops.values import ObjectRef, Owner
 from gitops.world.kubernetes.kinds import Kind
 from gitops.world.kubernetes.transport import Response, is_mistyped
 
@@ -32,6 +33,17 @@ class Conflict(ClusterError):
             hint="stop that manager, or take the fields over with --force-conflicts",
         )
         self.claims = tuple(claims)
+
+
+class NotOurs(ClusterError):
+    """There is an object of that name, and it is not the pipeline's: applying would take it over."""
+
+    def __init__(self, where: str, found: Owner, owner: Owner) -> None:
+        super().__init__(
+            whose(found, owner.pipeline, owner.cluster),
+            where=where,
+            hint="use another namespace or name, or take it over: gitops apply --adopt",
+        )
 
 
 def conflict_claims(response: Response) -> list[tuple[str, str]]:

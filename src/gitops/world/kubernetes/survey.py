@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from gitops.values import LABEL_ENVIRONMENT, LABEL_MODEL, LABEL_VERSION
+from gitops.values import LABEL_ENVIRONMENT, LABEL_MODEL, LABEL_VERSION, Owner
 from gitops.world.kubernetes.api import Api, Live, concurrently
 from gitops.world.kubernetes.kinds import KINDS, Kind
+from gitops.world.kubernetes.ownership import marks_of
 from gitops.world.kubernetes.readiness import is_overdue, readiness_of, ready_replicas
 from gitops.world.ports import Place, Survey, Workload
 
 Pages = Iterator[list[Live]]
 
 
-def take_survey(api: Api, selector: Mapping[str, str], kinds: Collection[str]) -> Survey:
+def take_survey(api: Api, selector: Mapping[str, str], kinds: Collection[str], owner: Owner | None = None) -> Survey:
     """What the Cluster port's `survey` promises. Raises ValueError for a kind that no survey can read."""
     if unknown := set(kinds) - set(_READERS):
         raise ValueError(f"no survey reads {', '.join(sorted(unknown))}; it can read {', '.join(_READERS)}")
 
     def read(name: str) -> Survey:
-        return _READERS[name](api, api.pages(_kind(name), selector, wanted=False))
+        pages = api.pages(_kind(name), selector, wanted=False)
+        return _READERS[name](api, ([live for live in page if not _is_of_another(live, owner)] for page in pages))
 
     parts = concurrently(read, list(kinds))
     workloads = [workload for part in parts for workload in part.workloads]
@@ -143,6 +145,11 @@ _READERS: Mapping[str, _Reader] = {
     "VirtualService": _routes(virtual_weights, virtual_mirrors),
     "Service": _services,
 }
+
+
+def _is_of_another(live: Live, owner: Owner | None) -> bool:
+    """Whether another repository's pipeline of the same name runs it."""
+    return owner is not None and marks_of(live).repository not in ("", owner.repository)
 
 
 def _kind(name: str) -> Kind:
