@@ -401,10 +401,12 @@ def test_pods_that_are_lost_take_their_version_back(staged: Project) -> None:
             if name.startswith("chat-1-1-0-"):
                 cluster.delete("Pod", "acme-dev", name)
     staged.gitops("reconcile")
+    assert steps_of(staged, "dev/chat")[-1] == "advance 100", "a pod may come back"
+    reconcile(staged, 2, step=60)
     assert steps_of(staged, "dev/chat")[-1] == "roll-back"
     assert "ready capacity fell to 50 %" in trailers(staged)["Reason"]
     assert weights_of_route(staged, "dev") == {"chat-1-0-0": 100}
-    assert [one.version.version for one in record(staged, "dev/chat").rejected] == ["1.1.0"]
+    assert record(staged, "dev/chat").rejected == (), "that is no fault of the version"
     check_consistent(staged)
 
 

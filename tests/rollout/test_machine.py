@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, get_args
 
@@ -229,7 +230,7 @@ def test_a_rollback_gives_stable_everything_in_every_wave_at_once() -> None:
 
 
 def test_capacity_lost_in_an_earlier_wave_counts() -> None:
-    decision = in_wave(1, 10).look(1, ready_waves=(99, 10, 0))
+    decision = in_wave(1, 10).look(1, ready_waves=(99, 10, 0), lost_for=60, stable_ready=100)
     assert decision.kind == "roll-back"
     assert decision.sentence == "ready capacity in wave 1 of 3 fell to 99 %, below its 100 %"
     assert in_wave(1, 10).look(1, ready_waves=(None, 10, 0)).kind == "hold", "unknown is not lost"
@@ -472,11 +473,73 @@ def test_a_metrics_outage_pauses_and_does_not_reject_the_model() -> None:
 
 
 def test_lost_capacity_rolls_back_or_pauses_as_declared() -> None:
-    assert at_weight(50).look(1, ready=49).kind == "roll-back"
+    assert at_weight(50).look(1, ready=49, lost_for=60, stable_ready=100).kind == "roll-back"
     walk = at_weight(50, replace(CANARY, lost_capacity="pause"))
-    assert walk.look(1, ready=49).kind == "pause"
+    assert walk.look(1, ready=49, lost_for=60, stable_ready=100).kind == "pause"
     assert walk.look(600).kind == "hold"
     assert walk.look(1, ready=50).kind == "resume"
+
+
+def test_a_single_look_of_lost_capacity_is_waited_for() -> None:
+    """One of three pods at all traffic, the only one at 1 %."""
+    for weight, left in ((100, 66), (1, 0)):
+        walk = at_weight(weight)
+        seen = walk.look(15, ready=left, lost_for=15, stable_ready=100, trouble="dev: pod chat-1 has no node")
+        assert seen.kind == "hold"
+        assert seen.sentence == (
+            f"ready capacity is {left} %, below its {weight} %: looks again; dev: pod chat-1 has no node"
+        )
+        assert walk.look(15, ready=left, lost_for=30).kind == "hold"
+        assert walk.look(15, ready=100, lost_for=0).kind == "hold"
+        assert walk.state.phase == "baking", "and the bake goes on"
+
+
+def test_nothing_grows_while_capacity_is_missing() -> None:
+    walk = at_weight(10)
+    assert walk.look(2000, ready=5, lost_for=15, stable_ready=100).kind == "hold"
+
+
+def test_lost_capacity_rejects_only_a_version_whose_pods_crash() -> None:
+    for crashed in (False, True):
+        walk = at_weight(50)
+        assert walk.look(1, ready=0, lost_for=60, stable_ready=100, crashed=crashed).kind == "roll-back"
+        assert bool(walk.state.rejected) is crashed
+
+
+def test_traffic_goes_back_only_to_what_can_carry_it() -> None:
+    """Two of three of the candidate carry more than none or one of stable; a half of both is no worse than one."""
+    for candidate, stable, kind in ((66, 0, "pause"), (66, 33, "pause"), (66, 66, "roll-back"), (0, 33, "roll-back")):
+        walk = at_weight(100)
+        assert walk.look(1, ready=candidate, lost_for=60, stable_ready=stable).kind == kind
+    walk = at_weight(100)
+    paused = walk.look(1, ready=66, lost_for=60, stable_ready=0)
+    assert paused.sentence == "ready capacity fell to 66 %, below its 100 %; 2.2.0 is ready for 0 % only"
+    assert walk.look(60, stable_ready=100, lost_for=120).kind == "roll-back", "as soon as it can"
+    assert walk.state.rejected == ()
+
+
+def test_what_a_gate_condemns_stays_where_it_is_while_there_is_nothing_to_go_back_to() -> None:
+    walk = at_weight(50)
+    held = walk.look(1, results=saying("fail"), stable_ready=0)
+    assert (held.kind, walk.state.traffic.candidate) == ("pause", 50)
+    assert held.sentence == "error-rate: fail; 2.2.0 has no ready replica to go back to"
+    assert walk.look(60).kind == "hold"
+    assert walk.look(60, stable_ready=20).kind == "roll-back"
+    assert walk.state.rejection(NEW.digest)
+
+
+def test_a_person_goes_back_whatever_is_ready() -> None:
+    walk = at_weight(50)
+    walk.given(stable_ready=0)
+    assert walk.say("abort").kind == "roll-back"
+
+
+def test_a_pause_for_capacity_that_lasts_too_long_accuses_nobody() -> None:
+    walk = at_weight(50)
+    walk.look(1, ready=0, lost_for=60, stable_ready=0)
+    walk.given(stable_ready=None)
+    assert walk.look(90_000).kind == "roll-back"
+    assert walk.state.rejected == ()
 
 
 def test_a_gate_that_flutters_cannot_hold_a_step_for_ever() -> None:
@@ -868,7 +931,9 @@ def test_the_document_has_every_strategy_verdict_command_and_trailer() -> None:
     assert [row[0] for row in rows("| verdict |")] == list(get_args(Status))
     assert {row[0].strip("`").removeprefix("gitops ") for row in rows("## What people can do")} == set(CAUTION)
     told = Event("pause", 1, NEW, "x", "baking", 1, 2, 3, 4, 5, (5, 6), 1, 2, True, by="x", reason="x", rejects=True)
-    said = {key for key, _ in trailers_of(replace(told, tolerates=("x",), drained=1, until=1))}
+    said = {
+        key for key, _ in trailers_of(replace(told, tolerates=("x",), drained=1, until=1, load=(("eu", Fraction(2)),)))
+    }
     shown = {key for row in rows("| trailer |") for key in re.findall(r"`([\w-]+)`", row[0])}
     assert shown == said | {"Rollout", "Model", "Environment", "Spec-Commit"}
 

@@ -84,6 +84,8 @@ looks = st.builds(
     ready=percent,
     ready_waves=st.one_of(st.just((100,) * 3), st.lists(percent, max_size=3).map(tuple)),
     stable_ready=st.one_of(st.none(), st.integers(0, 100)),
+    lost_for=seconds,
+    crashed=st.booleans(),
     room=st.booleans(),
     results=st.one_of(good, good, results.map(tuple)),
     commands=st.one_of(st.just(()), st.lists(commands, max_size=2).map(tuple)),
@@ -103,6 +105,7 @@ def well(now: int) -> Observation:
 mishaps = st.one_of(
     st.fixed_dictionaries({"results": results.map(tuple)}),
     st.fixed_dictionaries({"ready": percent}),
+    st.fixed_dictionaries({"ready": percent, "lost_for": seconds, "stable_ready": percent}),
     st.fixed_dictionaries({"load": st.just((("eu", Fraction(4)),)), "ready": percent, "held": st.just((100,) * 3)}),
     st.fixed_dictionaries({"ready_waves": st.lists(percent, min_size=2, max_size=3).map(tuple)}),
     st.fixed_dictionaries({"room": st.just(False), "ready": percent, "ready_waves": st.just((100, 0, 0))}),
@@ -166,8 +169,11 @@ def _weights(policy: Policy, before: RolloutState, seen: Observation, decision: 
         assert set(policy.gates) <= {one.gate for one in seen.results}, "no data never counts as a pass"
     held = [*seen.held, *(None,) * policy.waves][: policy.waves] if seen.held else ready
     lost = any(load > one for load, one in zip(had, held, strict=True) if one is not None)
-    if lost and policy.lost_capacity == "roll-back":
-        assert decision.kind == "roll-back"
+    if lost and seen.lost_for >= policy.lost_after and before.candidate and not before.candidate.pause:
+        assert decision.kind in ("roll-back", "pause"), "it is not left at a weight that it cannot carry"
+    answered = max(one.candidate for one in old)
+    if decision.kind == "roll-back" and decision.event and not decision.event.by and answered and before.stable:
+        assert seen.stable_ready != 0, "nothing moves onto nothing by itself"
     several = decision.state.candidate or decision.state.kept
     assert not several or all(dict(decision.state.load)[cluster] >= load for cluster, load in before.load), "held"
     if grown or decision.kind == "scale":
@@ -325,6 +331,11 @@ def reach(policy: Policy, history: list[Observation], start: RolloutState) -> tu
     return state, now
 
 
+def _somewhere_to_go(seen: Observation) -> Observation:
+    """Without a single ready replica of stable a rollout waits for one as long as it takes, or for a person."""
+    return replace(seen, stable_ready=1) if seen.stable_ready == 0 else seen
+
+
 @settings(max_examples=300, deadline=None)
 @given(policies, st.lists(looks, min_size=1, max_size=12), st.sampled_from((RolloutState(), RolloutState(stable=OLD))))
 def test_an_observer_that_sees_the_same_for_ever_still_gets_to_an_end(
@@ -332,7 +343,7 @@ def test_an_observer_that_sees_the_same_for_ever_still_gets_to_an_end(
 ) -> None:
     """Within the sum of the declared deadlines; and one tick for each decision, since nobody looks in between."""
     state, begun = reach(policy, history, start)
-    last, now, tick, commits = replace(history[-1], commands=()), begun, 60, 0
+    last, now, tick, commits = _somewhere_to_go(replace(history[-1], commands=())), begun, 60, 0
     while True:
         now += tick
         decision = checked(policy, state, replace(last, now=now))
@@ -350,7 +361,10 @@ def test_alternating_looks_cannot_hold_a_rollout_for_ever(
 ) -> None:
     """The observer flutters between a few looks: a step's deadline counts on whatever happens in it."""
     state, now = reach(policy, [replace(one, target=NEW) for one in history], RolloutState(stable=OLD))
-    flutter = [replace(one, commands=(), target=NEW) for one in data.draw(st.lists(looks, min_size=2, max_size=4))]
+    flutter = [
+        _somewhere_to_go(replace(one, commands=(), target=NEW))
+        for one in data.draw(st.lists(looks, min_size=2, max_size=4))
+    ]
     ends = now + policy.longest + 60 * 120
     turn = 0
     while state.candidate and now <= ends:

@@ -66,6 +66,34 @@ def test_the_state_is_one_sentence(live: Manifest, ready: bool, message: str) ->
     assert (state.ready, state.message, state.failed) == (ready, message, False)
 
 
+def test_since_when_each_replica_is_not_ready() -> None:
+    """By its pods, and of a replica that has none by the Deployment; a pod that goes or is ready counts for nothing."""
+
+    def of(second: int) -> str:
+        return f"2026-01-01T00:00:{second:02}Z"
+
+    began = 1_767_225_600
+    lost, fresh, going, fine = (pod(name) for name in ("a", "b", "c", "d"))
+    lost["status"]["conditions"] = [{"type": "Ready", "status": "False", "lastTransitionTime": of(30)}]
+    fresh["metadata"]["creationTimestamp"] = of(40)
+    going["metadata"] |= {"creationTimestamp": of(1), "deletionTimestamp": of(2)}
+    fine["status"]["conditions"] = [{"type": "Ready", "status": "True", "lastTransitionTime": of(3)}]
+    available = {"type": "Available", "status": "False", "lastTransitionTime": of(20)}
+    live = deployment(replicas=4, updatedReplicas=4, availableReplicas=1, conditions=[available])
+    state = readiness_of(live, [lost, fresh, going, fine])
+    assert state.unready == (began + 20, began + 30, began + 40)
+    assert not state.crashed
+
+
+def test_a_pod_that_ends_by_itself_is_told_from_one_without_a_node() -> None:
+    live = deployment(availableReplicas=2)
+    assert readiness_of(live, [pod("a", state=BACK_OFF, lastState={"terminated": CRASHED})]).crashed
+    assert readiness_of(
+        live, [pod("a", state={"running": {}}, lastState={"terminated": {"reason": "OOMKilled"}})]
+    ).crashed
+    assert not readiness_of(live, [pod("a", [UNSCHEDULABLE])]).crashed
+
+
 def test_a_passed_deadline_means_that_waiting_does_not_help() -> None:
     condition = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
     state = readiness_of(deployment(availableReplicas=0, conditions=[condition]), [pod("a", [UNSCHEDULABLE])])

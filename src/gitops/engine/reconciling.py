@@ -15,7 +15,7 @@ from gitops.engine.delivering import Delivery, deliver, settle
 from gitops.engine.judging import Memory, judge
 from gitops.engine.planning import check_rendered, foreign_commits, new_rollout_id
 from gitops.engine.session import Session
-from gitops.engine.watching import Key, Sight, look, troubles
+from gitops.engine.watching import Key, Sight, Trouble, look, lost_for, troubles
 from gitops.errors import GitopsError, Moved
 from gitops.plan.desired import changes, render_steps
 from gitops.plan.model import PlannedStep
@@ -156,10 +156,7 @@ def _view(session: Session, memory: Memory, commands: Commands, only: Collection
     room, said = Room(session.spec, stored, census), troubles(session, sight, _getting_ready(found))
     observations = {}
     for unit, here in found.items():
-        candidate = here.state.candidate
-        seen = replace(
-            here.observe(now, room), trouble=said.get((unit, candidate.version.version), "") if candidate else ""
-        )
+        seen = _troubled(here.observe(now, room), here, sight, said)
         observations[unit] = _observed(
             seen, here, sight, results.get(unit, ()), commands.get(unit), unit in sight.astray
         )
@@ -167,9 +164,20 @@ def _view(session: Session, memory: Memory, commands: Commands, only: Collection
 
 
 def _getting_ready(found: Mapping[UnitKey, Standing]) -> list[Key]:
-    """The candidates, those first that have been at it the longest: they are the next to lose patience with."""
+    """The candidates, those with requests first, then those that have been at it the longest: they are the next to lose
+    patience with."""
     under_way = [(here.state.candidate, unit) for unit, here in found.items() if here.state.candidate]
-    return [(unit, one.version.version) for one, unit in sorted(under_way, key=lambda pair: pair[0].entered)]
+    order = sorted(under_way, key=lambda pair: (not pair[0].load, pair[0].entered))
+    return [(unit, one.version.version) for one, unit in order]
+
+
+def _troubled(seen: Observation, here: Standing, sight: Sight, said: Mapping[Key, Trouble]) -> Observation:
+    candidate = here.state.candidate
+    trouble = said.get((here.unit, candidate.version.version)) if candidate else None
+    if trouble is None:
+        return seen
+    lost = lost_for(sight, here, trouble, seen.now)
+    return replace(seen, trouble=trouble.words, crashed=trouble.crashed, lost_for=lost)
 
 
 def _has_traffic(here: Standing) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gitops.engine.session import Session
 from gitops.errors import GitopsError
@@ -13,7 +14,7 @@ from gitops.plan.observed import Readiness, Workload
 from gitops.plan.rollouts import Standing
 from gitops.plan.settled import Sighting, unsettled
 from gitops.plan.stored import Stored
-from gitops.render.live import full_size, share_of
+from gitops.render.live import full_size, replicas_for, share_of
 from gitops.rollout.load import Loads, grown, load_on
 from gitops.rollout.state import ModelVersion
 from gitops.spec.promotion import wave_of
@@ -102,15 +103,46 @@ def readiness(session: Session, sight: Sight, cluster: str, keys: Collection[Key
     return states | {unready[ref]: state for ref, state in found.items()}
 
 
-def troubles(session: Session, sight: Sight, candidates: Collection[Key]) -> dict[Key, str]:
-    """What is said of candidates that have fewer ready replicas than they should, with the cluster."""
-    found: dict[Key, str] = {}
+class Trouble(NamedTuple):
+    """A version that has fewer ready replicas than it should."""
+
+    words: str
+    """What is said of it, with the cluster."""
+    crashed: bool
+    unready: Mapping[str, tuple[int, ...]]
+    """By cluster, since when each replica that it lacks is not ready."""
+
+
+def troubles(session: Session, sight: Sight, candidates: Collection[Key]) -> dict[Key, Trouble]:
+    """The candidates that have fewer ready replicas than they should."""
+    found: dict[Key, Trouble] = {}
     for name, sighting in sight.clusters.items():
-        short = [key for key in candidates if key not in found and _is_short(sighting.workloads.get(key))]
+        short = [key for key in candidates if _is_short(sighting.workloads.get(key))]
         for key, state in readiness(session, sight, name, short).items() if short else ():
             if not state.ready:
-                found[key] = f"{name}: {state.message}"
+                first = found.get(key, Trouble(f"{name}: {state.message}", False, {}))
+                unready = {**first.unready, name: state.unready}
+                found[key] = Trouble(first.words, first.crashed or state.crashed, unready)
     return found
+
+
+def lost_for(sight: Sight, here: Standing, trouble: Trouble, now: int) -> int:
+    """Seconds for which a candidate has fewer ready replicas than its weight takes; 0 where nothing tells since when.
+
+    It has less than it needs since the last moment at which enough of those that are not ready now still were.
+    """
+    candidate, found = here.state.candidate, now
+    assert candidate is not None, "only candidates are looked after"
+    replicas, waves = here.models()[candidate.version.version].serve.replicas, wave_of(here.environment)
+    for clusters, traffic in zip(waves, here.state.weights(len(waves)), strict=True):
+        for cluster in clusters:
+            since = trouble.unready.get(cluster, ())
+            ready = sight.census.ready(cluster, here.unit, candidate.version.version)
+            whole = full_size(replicas, load_on(candidate.basis, cluster))
+            need = replicas_for(whole, max(traffic.candidate, traffic.mirror))
+            if ready is not None and since and ready < need:
+                found = min(found, since[max(0, min(ready + len(since) - need, len(since) - 1))])
+    return max(0, now - found)
 
 
 def _is_short(workload: Workload | None) -> bool:

@@ -59,6 +59,10 @@ class Readiness:
     ready: bool
     message: str
     failed: bool = False
+    crashed: bool = False
+    """Its pods end by themselves, or for want of memory."""
+    unready: tuple[int, ...] = ()
+    """Of a Deployment: since when each replica that it lacks is not ready, in seconds of the epoch, oldest first."""
 
 
 class Workload(NamedTuple):

@@ -142,6 +142,34 @@ class Course(Case):
         return tuple(one for one in self.missing if one.ready is not None)
 
     @property
+    def answered(self) -> int:
+        """The largest percentage of requests that it answers in any wave."""
+        return max(one.candidate for one in self.state.weights(self.waves))
+
+    @property
+    def gains_by_going_back(self) -> bool:
+        """Whether stable alone carries as much as it does with what is left of the candidate; not where it is unknown.
+
+        All in percent of the traffic that there is.
+        """
+        alone = self.seen.stable_ready
+        if alone is None or not self.answered:
+            return not self.answered
+        left = min((one.ready for one in self.lost if one.ready is not None), default=self.answered)
+        return min(alone, 100) >= min(alone, 100 - self.answered) + min(left, self.answered)
+
+    @property
+    def stranded(self) -> bool:
+        """Whether the candidate answers requests, and stable has nothing that could take them."""
+        return self.state.stable is not None and self.answered > 0 and self.seen.stable_ready == 0
+
+    @property
+    def lacks_capacity(self) -> bool:
+        """Whether it stands still for want of capacity that the version did not lose by itself."""
+        pause = self.candidate.pause
+        return pause is not None and pause.cause == "capacity" and not self.seen.crashed
+
+    @property
     def wanted(self) -> tuple[int, ...]:
         """What the candidate carries in each wave once the goal is reached."""
         goal = self.goal

@@ -6,7 +6,7 @@ deadlines. Rules come in an order, and the first that has something to say decid
 1. a person's abort or rollback;
 2. a new target: traffic to stable, and the next look starts again;
 3. a gate beyond its critical limit: roll back at once;
-4. ready capacity below the weight;
+4. ready capacity below the weight, for longer than a moment;
 5. a step that took longer than all its waits together;
 6. a load that grew: what may have to carry it grows first;
 7. a person's other commands;
@@ -93,6 +93,15 @@ def _case(policy: Policy, state: RolloutState, seen: Observation) -> Case:
 def _first(case: Case, asked: Event | None) -> Event | None:
     if asked and asked.kind == "roll-back":
         return asked
+    due = _due(case, asked)
+    if due and due.kind == "roll-back" and isinstance(case, Underway) and case.stranded:
+        # Somebody who asks for it knows what they do; by itself nothing moves onto nothing.
+        reason = f"{due.reason}; {case.stable} has no ready replica to go back to"
+        return None if case.candidate.pause else case.pause("capacity", reason)
+    return due
+
+
+def _due(case: Case, asked: Event | None) -> Event | None:
     if isinstance(case, Underway):
         for urgent in URGENT:
             if event := urgent(case):
@@ -131,13 +140,18 @@ def _critical(case: Underway) -> Event | None:
 
 
 def _lost_capacity(case: Underway) -> Event | None:
-    """An unknown capacity is no lost one: an API server that does not answer says nothing about pods."""
-    if not case.lost:
+    """An unknown capacity is no lost one: an API server that does not answer says nothing about pods.
+
+    Nodes and evictions are no fault of the version, unless its pods crash: it may try again.
+    """
+    if not case.lost or case.seen.lost_for < case.policy.lost_after:
         return None
     wave, ready, load = case.lost[0]
     reason = f"ready capacity{case.place(wave)} fell to {ready} %, below its {load} %"
     if case.policy.lost_capacity == "roll-back":
-        return case.roll_back(reason)
+        if case.gains_by_going_back:
+            return case.roll_back(reason, rejects=case.seen.crashed)
+        reason += f"; {case.stable} is ready for {case.seen.stable_ready or 0} % only"
     return None if case.candidate.pause else case.pause("capacity", reason)
 
 
@@ -152,7 +166,7 @@ def _overdue(case: Underway) -> Event | None:
     reason = f"at {case.candidate.load} % for longer than all its deadlines together ({limit} s)"
     if case.frozen:
         return case.roll_back(f"{reason}, frozen: {case.frozen}", rejects=False)
-    return case.roll_back(reason)
+    return case.roll_back(reason, rejects=not case.lacks_capacity)
 
 
 def _more_load(case: Case) -> Event | None:

@@ -50,8 +50,13 @@ class Observation:
     is not known, or no more."""
     trouble: str = ""
     """What the candidate's pods say while they are not ready; for the reader only."""
+    lost_for: int = 0
+    """Seconds for which the candidate has had fewer ready replicas than its weight takes; 0 as long as it has enough,
+    and where nothing tells since when."""
+    crashed: bool = False
+    """Its pods end by themselves, or for want of memory: losing them is the version's own doing."""
     stable_ready: int | None = None
-    """The same of stable; for the reader only, since a rollback waits for nothing."""
+    """The same of stable, in every cluster: traffic goes back only where something takes it."""
     room: bool = True
     """Whether the clusters have, or may grow, room for what the next weight needs (`machine.needed`)."""
     results: tuple[Result, ...] = ()

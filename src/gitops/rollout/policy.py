@@ -45,7 +45,9 @@ class Policy:
     pause_outcome: Literal["roll-back", "hold"] = "roll-back"
     """`hold` declares that a paused rollout waits for a person, for ever if need be."""
     lost_capacity: Literal["roll-back", "pause"] = "roll-back"
-    """When the candidate's ready capacity falls below its weight."""
+    """When the candidate's ready capacity is below its weight for as long as `lost_after`."""
+    lost_after: int = 60
+    """A pod that is not ready at one look is no lost capacity: it has to be so for several."""
     keep_warm: int = 3600
     """How long the previous version keeps its pods after a promotion."""
     drain: int = 120

@@ -35,6 +35,9 @@ def holding(case: Case) -> str:
         return f"paused: {case.candidate.pause.reason}"
     if case.frozen:
         return f"frozen: {case.frozen}"
+    if case.lost:
+        wave, ready, load = case.lost[0]
+        return f"ready capacity{case.place(wave)} is {ready} %, below its {load} %: looks again{_trouble(case)}"
     if case.candidate.stage == "waiting-for-capacity":
         return f"waits for room to carry {case.ahead}"
     return _baking_words(case) if case.candidate.stage == "baking" else _reaching_words(case)
@@ -149,6 +152,8 @@ def _baking(case: Underway) -> Event | None:
         return None
     if not short:
         return _forward(case)
+    if case.lost:
+        return None
     return case.scale() if case.seen.room else case.wait()
 
 
@@ -211,7 +216,8 @@ def _paused(case: Underway) -> Event | None:
     waited = case.elapsed(case.candidate.entered)
     if case.policy.pause_outcome == "roll-back" and waited >= case.policy.pause_timeout:
         reason = pause.reason if pause else ""
-        return case.roll_back(f"paused for longer than {case.policy.pause_timeout} s: {reason}")
+        reason = f"paused for longer than {case.policy.pause_timeout} s: {reason}"
+        return case.roll_back(reason, rejects=not case.lacks_capacity)
     return None
 
 

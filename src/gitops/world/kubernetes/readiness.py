@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from gitops.world.ports import Readiness
@@ -71,7 +72,26 @@ def _deployment(live: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> R
         message = f"{message}: {reason}"
     # The condition stays until all is well: pods that found room meanwhile and load their model are no failure.
     failed = bool(reason) and rank < _TRIES_AGAIN and is_overdue(live)
-    return Readiness(False, f"{message} (progress deadline exceeded)" if failed else message, failed)
+    said = f"{message} (progress deadline exceeded)" if failed else message
+    return Readiness(False, said, failed, bool(reason) and rank <= _CRASHED, tuple(sorted(_unready(live, pods))))
+
+
+def _unready(live: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Iterator[int]:
+    """Since when each replica is not ready; of one without a pod the Deployment itself says it, where it does."""
+    there = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
+    for pod in there:
+        ready = _condition(pod.get("status", {}).get("conditions", ()), "Ready")
+        since = ready.get("lastTransitionTime") or pod["metadata"].get("creationTimestamp")
+        if ready.get("status") != "True" and since:
+            yield _seconds(since)
+    available = _condition(live.get("status", {}).get("conditions", ()), "Available")
+    since = available.get("lastTransitionTime")
+    if available.get("status") == "False" and since:
+        yield from [_seconds(since)] * max(0, live["spec"].get("replicas", 1) - len(there))
+
+
+def _seconds(time: str) -> int:
+    return int(datetime.fromisoformat(time).timestamp())
 
 
 def _route(live: Mapping[str, Any]) -> Readiness:
