@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from types import MappingProxyType
 
 import pytest
@@ -44,7 +45,7 @@ def candidate(**said: object) -> Candidate:
 
 
 def numbers(state: RolloutState) -> list[tuple[str, int, int, int]]:
-    return [(live.model.version, *live[1:]) for live in lives_of(RELEASE, state, MODELS)]
+    return [(live.model.version, *live[1:4]) for live in lives_of(RELEASE, state, MODELS)]
 
 
 def test_stable_alone_has_everything() -> None:
@@ -76,12 +77,12 @@ def test_waves_before_have_everything_and_waves_after_nothing() -> None:
     waves = waves_of(RELEASE, state, MODELS, IN_WAVES)
     assert waves is not None
     here = lives_of(RELEASE, state, MODELS)
-    assert [live[1:] for live in lives_in("eu", here, waves)] == [(0, 0, 100), (100, 0, 100)]
+    assert [live[1:4] for live in lives_in("eu", here, waves)] == [(0, 0, 100), (100, 0, 100)]
     for cluster in ("us", "asia"):
-        assert [live[1:] for live in lives_in(cluster, here, waves)] == [(90, 0, 100), (10, 0, 10)]
+        assert [live[1:4] for live in lives_in(cluster, here, waves)] == [(90, 0, 100), (10, 0, 10)]
     first = RolloutState(STABLE, candidate(weight=10, scale=10, scales=(10, 0)))
     waves = waves_of(RELEASE, first, MODELS, IN_WAVES)
-    assert [live[1:] for live in lives_in("us", lives_of(RELEASE, first, MODELS), waves)] == [(100, 0, 100), (0, 0, 0)]
+    assert [live[1:4] for live in lives_in("us", lives_of(RELEASE, first, MODELS), waves)] == [(100, 0, 100), (0, 0, 0)]
 
 
 scales = st.integers(0, 100)
@@ -129,3 +130,15 @@ def test_a_damaged_model_names_the_record() -> None:
     with pytest.raises(GitopsError) as caught:
         models_of(damaged, None)
     assert caught.value.where == "releases/dev/chat.yaml"
+
+
+def test_a_load_sizes_every_version_on_its_cluster() -> None:
+    load = (("us", Fraction(2)),)
+    for state in (
+        RolloutState(STABLE, candidate(weight=10, scale=10, basis=load), load=load),
+        RolloutState(STABLE, None, (Kept(OLD, 0, 0, previous=True),), load=load),
+    ):
+        waves = waves_of(RELEASE, state, MODELS, IN_WAVES)
+        lives = lives_of(RELEASE, state, MODELS)
+        assert {live.load for live in lives_in("us", lives, waves)} == {Fraction(2)}
+        assert {live.load for live in lives_in("eu", lives, waves)} == {Fraction(1)}
