@@ -134,7 +134,7 @@ def _count(rng: np.random.Generator, scenario: Scenario, rate: float, shift: Arr
     left, before = requests, np.ones(shift.shape)
     above = np.empty((*shift.shape, len(scenario.bounds)))
     for index, bound in enumerate(scenario.bounds):
-        share = np.maximum(_upper((math.log(bound / MEDIAN) - shift) / SIGMA), 1e-12)
+        share = np.maximum(upper((math.log(bound / MEDIAN) - shift) / SIGMA), 1e-12)
         left = rng.binomial(left, np.minimum(1.0, share / before))
         above[..., index], before = left, share
     return Arm(requests.astype(float), above)
@@ -144,6 +144,6 @@ _GRID = np.linspace(-8, 8, 16001)
 _LOG_UPPER = np.log([NormalDist().cdf(-x) for x in _GRID])
 
 
-def _upper(z: Array) -> Array:
+def upper(z: Array) -> Array:
     """P(Z > z) of a standard normal variable."""
     return np.asarray(np.exp(np.interp(z, _GRID, _LOG_UPPER)))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from gitops.rollout.horizon import MOST, horizon
+from gitops.rollout.horizon import MOST, RENEWED, horizon
 from gitops.rollout.measuring import NOISE_LOOKS
 from gitops.rollout.series import LADDER, look_of
 from tests.rollout.looks import CANARY, at_weight
@@ -33,7 +33,9 @@ def test_what_stable_was_before_it_lost_its_traffic_does_not_slide_away(hours: i
     found = horizon(CANARY, replace(candidate, resumed=now - 60), LOOK, now, past=True)
     assert (found.stable, found.lost) == (candidate.since - NOISE_LOOKS * LOOK, candidate.since)
     beside = horizon(CANARY, candidate, LOOK, now, past=False)
-    assert beside.candidate == max(candidate.since + CANARY.warm_up, now - MOST * LOOK)
+    begin = candidate.since + CANARY.warm_up
+    assert beside.candidate == begin or RENEWED <= (now - beside.candidate) // LOOK <= MOST
+    assert (beside.candidate - begin) % (RENEWED * LOOK) == 0, "it stands still between two renewals"
     assert beside.stable == beside.candidate - NOISE_LOOKS * LOOK
 
 
@@ -44,3 +46,14 @@ def test_looks_are_short_for_any_bake(interval: int, bake: int) -> None:
     assert 4 * interval <= look <= max(LADDER[-1], 4 * interval)
     assert 2 * look <= 300, "half of what noData.after is by default"
     assert look_of(60, bake) == 240, "at least four scrapes"
+
+
+def test_all_evidence_of_a_weight_together_has_its_alpha_once() -> None:
+    candidate = at_weight(50).state.candidate
+    assert candidate
+    begin = candidate.since + CANARY.warm_up
+    moments = range(begin, begin + 30 * 24 * 3600, RENEWED * LOOK)
+    parts = {one.candidate: one.part for one in (horizon(CANARY, candidate, LOOK, at, past=False) for at in moments)}
+    assert len(parts) > 700, "a month of renewals"
+    assert 0.99 < sum(parts.values()) <= 1
+    assert parts[begin] == 0.8, "a usual bake hardly pays for longer ones"

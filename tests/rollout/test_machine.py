@@ -387,6 +387,31 @@ def test_a_pause_may_be_declared_to_wait_for_a_person() -> None:
     assert walk.say("rollback").kind == "roll-back"
 
 
+def test_what_is_not_the_candidates_doing_holds_at_its_weight() -> None:
+    walk = at_weight(10).given(results=saying("hold"))
+    for _ in range(100):
+        found = walk.look(60)
+        assert found.kind == "hold"
+    assert found.sentence == "waits at 10 %: error-rate: hold"
+    assert walk.look(60, results=passing()).kind == "advance", "the bake is long over, and all is well"
+
+
+def test_a_person_may_accept_what_holds() -> None:
+    walk = at_weight(10).given(results=saying("hold"))
+    walk.say("pause", seconds=60)
+    assert walk.say("resume").sentence == "resumed by ada, who accepts error-rate at this weight"
+    assert walk.look(CANARY.warm_up + 900).kind == "advance"
+
+
+def test_a_value_beyond_its_limit_by_chance_is_not_good_again() -> None:
+    walk = at_weight(10)
+    walk.look(1, results=saying("warn"))
+    chance = tuple(replace(one, doubtful=True) for one in passing())
+    assert walk.look(3600, results=chance).kind == "hold"
+    assert walk.look(60, results=passing()).kind == "resume"
+    assert walk.look(900, results=chance).kind == "advance", "which is enough to go on"
+
+
 def test_a_person_may_accept_a_warning_for_one_weight() -> None:
     walk = at_weight(10).given(results=saying("warn"))
     walk.look(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.analysis.world import HISTORY, LOOKS, Scenario, World, play, value
-from gitops.rollout import evidence
+from gitops.rollout import histograms
 from gitops.rollout.measuring import Asked, alpha_each, assess
 from gitops.rollout.series import Answer, Datum, Histogram, Look, Series, Unanswered
 from gitops.rollout.statistics import Counts
@@ -180,6 +181,33 @@ def test_a_limit_beyond_the_greatest_bucket_never_passes() -> None:
     assert told(assess(LATENCY, beyond, beyond, asked(10)))[0] == "no data"
 
 
+def test_errors_alone_are_beyond_doubt_after_a_few_requests() -> None:
+    found = assess(ERRORS, series([Counts(2, 2), Counts(3, 3)]), None, asked(2))
+    assert found.sentence == "error-rate 100 % (roll back above 1 %), 5 requests: fail"
+    assert told(assess(ERRORS, series([Counts(2, 0), Counts(3, 1)]), None, asked(2)))[0] == "too few samples"
+
+
+def test_what_stable_suffers_too_accuses_nobody() -> None:
+    storm, calm = [Counts(600, 30)] * 4, [Counts(5400, 3)] * 20
+    both = series([*calm, *[Counts(5400, 270)] * 4], BEGIN - 20 * LOOK)
+    found = assess(ERRORS, series(storm), both, asked(4))
+    assert found.sentence == ("error-rate 5 % (roll back above 1 %), 2400 requests, stable is beyond it too: hold")
+    alone = series([*calm, *[Counts(5400, 3)] * 4], BEGIN - 20 * LOOK)
+    assert told(assess(ERRORS, series(storm), alone, asked(4)))[0] == "fail"
+    worse = series([Counts(600, 120)] * 4)
+    assert told(assess(ERRORS, worse, both, asked(4)))[0] == "fail", "beyond it, and worse than stable"
+    assert told(assess(ERRORS, series(storm), series([]), asked(4)))[0] == "fail", "nothing to compare with"
+
+
+def test_a_duration_that_stable_has_too_accuses_nobody() -> None:
+    limit = gate("latency-p99", rollback="800ms")
+    slow, calm = histogram(600, 60), [histogram(5400, 27)] * 20
+    both = series([*calm, *[histogram(5400, 540)] * 10], BEGIN - 20 * LOOK)
+    assert told(assess(limit, series([slow] * 10), both, asked(10)))[0] == "hold"
+    alone = series([*calm, *[histogram(5400, 27)] * 10], BEGIN - 20 * LOOK)
+    assert told(assess(limit, series([slow] * 10), alone, asked(10)))[0] == "fail"
+
+
 # --- Gauges ------------------------------------------------------------------------------------------------------
 
 
@@ -201,6 +229,28 @@ def test_a_gauge_that_is_low_where_low_is_worse() -> None:
     assert told(assess(accuracy, series([95.0] * 5), None, asked(5)))[0] == "pass"
     found = assess(accuracy, series([80.0] * 5), None, asked(5))
     assert found.sentence == "prediction-accuracy 80 % (roll back below 90 %): fail"
+
+
+def noisy(level: float, deviation: float, looks: int, seed: int) -> list[Datum | None]:
+    return list(map(float, level + deviation * np.random.default_rng(seed).standard_normal(looks)))
+
+
+def test_a_gauge_within_noise_of_its_limit_is_not_beyond_it() -> None:
+    memory = gate("gpu-memory", "95%")
+    for seed in range(40):
+        stable = series(noisy(94.3, 0.5, 80, seed), BEGIN - 20 * LOOK)
+        mine = noisy(94.3, 0.5, 60, 100 + seed)
+        found = [assess(memory, series(mine[:looks]), stable, asked(looks, alpha=SPLIT)) for looks in range(3, 61)]
+        assert {told(one)[0] for one in found} == {"pass"}
+    full = [assess(memory, series([99.0] * looks), stable, asked(looks, alpha=SPLIT)) for looks in range(3, 8)]
+    assert told(full[1])[0] == "warn", "four looks"
+
+
+def test_a_gauge_that_is_high_on_stable_too() -> None:
+    stable = series(noisy(96, 0.3, 40, 1), BEGIN - 20 * LOOK)
+    found = assess(gate("gpu-memory", "95%"), series(noisy(96, 0.3, 20, 2)), stable, asked(20))
+    assert told(found)[0] == "hold"
+    assert "stable is beyond it too" in found.sentence
 
 
 def test_infinitely_bad_is_beyond_every_limit() -> None:
@@ -308,21 +358,51 @@ buckets = st.lists(
 def test_a_quantile_has_its_share_of_slower_requests(finite: dict[float, float], share: float) -> None:
     whole = {bound: float(count) for bound, count in finite.items()}
     whole[math.inf] = max(whole.values()) * 1.01
-    found = evidence.quantile(whole, share)
+    found = histograms.quantile(whole, share)
     if whole[math.inf] == 0:
         assert found is None
         return
     assert found is not None
-    counts = evidence.slower(whole, found.value)
+    counts = histograms.slower(whole, found.value)
     assert counts is not None
     assert found.open or counts.bad == pytest.approx((1 - share) * counts.requests, rel=1e-6, abs=1e-3)
 
 
+@pytest.mark.parametrize(("spread", "shape"), [(0.3, "log-normal"), (0.5, "log-normal"), (0, "power law")])
+@pytest.mark.parametrize("limit", [5.5, 6.5, 8.0, 9.5])
+def test_within_a_wide_bucket_the_tail_falls_like_those_of_servers(spread: float, shape: str, limit: float) -> None:
+    """vLLM has no bound between 5 and 10 s. Linear in both it would be off by 40 to 300 %."""
+
+    def slower(time: float) -> float:
+        if shape == "power law":
+            return (time / 2.5) ** -3
+        return 1 - NormalDist(math.log(4), spread).cdf(math.log(time))
+
+    buckets = {bound: 1e6 * (1 - slower(bound)) for bound in (2.5, 5.0, 10.0, 15.0)} | {math.inf: 1e6}
+    cut = histograms.cut_at(limit, buckets)
+    assert cut
+    exact = 1e6 * slower(limit)
+    assert cut.counts(buckets).bad == pytest.approx(exact, rel=0.12 if shape == "power law" else 0.001)
+    assert cut.counts(buckets).bad >= exact * 0.999, "stable is never taken to be faster than it is"
+
+
+def test_few_requests_are_cut_like_many() -> None:
+    """What lies within a bucket is taken from before, so that looks with a request each add up to the same."""
+    reference = {1.0: 900.0, 2.0: 990.0, math.inf: 1000.0}
+    cut = histograms.cut_at(1.5, reference)
+    assert cut
+    parts = [{1.0: 9.0, 2.0: 10.0, math.inf: 10.0}] * 90 + [{1.0: 0.0, 2.0: 0.0, math.inf: 1.0}] * 10
+    whole = cut.counts(histograms.merged([reference]))
+    found = [cut.counts(part).bad for part in parts]
+    assert sum(found) == pytest.approx(whole.bad)
+
+
 def test_nothing_is_known_beyond_the_greatest_bucket() -> None:
-    assert evidence.slower({1.0: 5.0, math.inf: 6.0}, 2.0) is None
-    assert evidence.quantile({math.inf: 6.0}, 0.5) is None
-    assert evidence.quantile({}, 0.5) is None
-    assert evidence.quantile({1.0: 5.0, math.inf: 6.0}, 0.99) == (1.0, True)
+    assert histograms.cut_at(2.0, {1.0: 5.0, math.inf: 6.0}) is None
+    assert histograms.slower({1.0: 5.0, math.inf: 6.0}, 2.0) is None
+    assert histograms.quantile({math.inf: 6.0}, 0.5) is None
+    assert histograms.quantile({}, 0.5) is None
+    assert histograms.quantile({1.0: 5.0, math.inf: 6.0}, 0.99) == (1.0, True)
 
 
 # --- Over a whole step: false alarms, and how soon -------------------------------------------------------------

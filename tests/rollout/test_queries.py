@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gitops.rollout.queries import (
     LABELS,
     PART,
+    POD,
     QUANTILES,
     Scope,
     answerable,
@@ -44,6 +45,15 @@ def test_every_metric_has_a_query_or_a_reason(metric: str, runtime: str) -> None
         assert query.count("(") == query.count(")")
         assert query.count("{") == query.count("}")
         assert "{{" not in query
+
+
+@pytest.mark.parametrize(("metric", "runtime"), EVERY)
+def test_requests_can_be_told_apart_by_pod(metric: str, runtime: str) -> None:
+    if answerable(metric, runtime) or shape_of(metric, runtime) == "gauge":
+        return
+    query = promql(metric, runtime, SCOPE._replace(by_pod=True))
+    assert query.replace(f"{', '.join(LABELS)}, {POD}", ", ".join(LABELS)) == promql(metric, runtime, SCOPE)
+    assert query.count(f"by ({', '.join(LABELS)}, {POD}") == query.count("sum by (")
 
 
 def test_what_runtimes_cannot_answer() -> None:

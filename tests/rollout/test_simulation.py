@@ -128,9 +128,9 @@ def test_many_errors_at_full_traffic_are_rolled_back_at_once() -> None:
 def test_a_leak_pauses_and_then_rolls_back(seed: int) -> None:
     timeline = simulate(trial(), servers(fault("gpu-memory", "+5%/h"), seed=seed))
     assert kinds(timeline)[-2:] == ["pause", "roll-back"]
-    # From 90 % to 95 % is an hour, to 98 % it is 36 minutes more.
+    # From 90 % to 95 % is an hour, to 98 % it is 36 minutes more; what is within its noise of a limit passes.
     paused, rolled_back = timeline.moments[-2:]
-    assert paused.at - moment(timeline, "advance").at == pytest.approx(3600, abs=600)
+    assert 0 <= paused.at - moment(timeline, "advance").at - 3600 <= 900
     assert rolled_back.at - paused.at == pytest.approx(36 * 60, abs=600)
     assert "gpu-memory 95" in paused.sentence
 
@@ -242,7 +242,8 @@ def test_gates_are_asked_for_as_long_as_a_pause_lasts_at_ever_longer_intervals()
 
     class Counting(Simulated):
         def read(self, questions: Sequence[Question], now: int, shares: Sequence[Share]) -> Any:
-            asked.append(now)
+            if not any(question.by_pod for question in questions):
+                asked.append(now)
             return Simulated.read(self, questions, now, shares)
 
     whole = servers(fault("latency", "1.3x"))

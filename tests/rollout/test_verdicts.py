@@ -169,3 +169,35 @@ def test_every_measurement_gets_an_answer(
         assert isinstance(found, QueryFailure)
     elif measured.value is None or math.isnan(measured.value):
         assert isinstance(found, QueryFailure) or found.status in ("no data", "too few samples")
+
+
+def test_what_is_not_its_own_doing_holds() -> None:
+    both = gate("error-rate", "0.5%", "1%")
+
+    def excuse(limit: Threshold) -> str:
+        return "stable is beyond it too" if limit.value == 1 else ""
+
+    found = verdict(both, Measured(5.0, 500), None, doubt=lambda _: "", excuse=lambda _: "stable is beyond it too")
+    assert isinstance(found, Verdict)
+    assert found.status == "hold"
+    assert found.sentence == (
+        "error-rate 5 % (pause above 0.5 %, roll back above 1 %), 500 requests, stable is beyond it too: hold"
+    )
+    mild = verdict(both, Measured(5.0, 500), None, doubt=lambda _: "", excuse=excuse)
+    assert isinstance(mild, Verdict)
+    assert mild.status == "warn", "worse than stable by the milder limit, which stable keeps"
+    chance = verdict(both, Measured(5.0, 500), None, doubt=lambda _: "may be chance", excuse=excuse)
+    assert isinstance(chance, Verdict)
+    assert chance.status == "pass", "nothing has to be excused that may be chance"
+
+
+def test_what_is_sure_needs_no_number_of_requests() -> None:
+    few = Measured(100.0, 4, missing_for=120)
+    sure, chance = (verdict(ERRORS, few, doubt=lambda _, why=why: why) for why in ("", "may be chance"))
+    assert isinstance(sure, Verdict)
+    assert isinstance(chance, Verdict)
+    assert sure.sentence == "error-rate 100 % (roll back above 1 %), 4 requests: fail"
+    assert chance == Verdict("error-rate", "too few samples", "error-rate: 4 requests, 100 are needed", 120)
+    untested = verdict(ERRORS, few)
+    assert isinstance(untested, Verdict)
+    assert untested.status == "too few samples", "without a test the value of four requests says nothing"

@@ -18,14 +18,15 @@ from urllib.parse import parse_qs
 import orjson
 import pytest
 
-from gitops.rollout import evidence
+from gitops.rollout import histograms
 from gitops.rollout.measuring import Asked, assess
-from gitops.rollout.queries import QUANTILES, TRAFFIC, answerable
+from gitops.rollout.pods import joined
+from gitops.rollout.queries import QUANTILES, TRAFFIC, answerable, shape_of
 from gitops.rollout.series import Answer, Question, Series, Unanswered
 from gitops.rollout.statistics import Counts
 from gitops.rollout.traffic import bounds_of
 from gitops.rollout.verdicts import Verdict
-from gitops.rollout.windows import measured
+from gitops.rollout.windows import measured, size
 from gitops.spec.behaviour import Behaviour, trait_of
 from gitops.spec.catalog import METRICS
 from gitops.spec.pipeline import Gate
@@ -61,7 +62,7 @@ DECLARED: Mapping[tuple[str, str], Behaviour] = {
 ANSWERABLE = [(runtime, metric) for runtime in RUNTIMES for metric in METRICS if not answerable(metric, runtime)]
 
 
-def about(runtime: str, metric: str, version: str, begin: int, look: int = LOOK, **more: str) -> Question:
+def about(runtime: str, metric: str, version: str, begin: int, look: int = LOOK, **more: Any) -> Question:
     unit = UnitKey("production", f"{runtime}-model")
     return Question(unit, NAMESPACE, version, runtime, metric, begin, look, **more)
 
@@ -127,7 +128,7 @@ def expected(runtime: str, metric: str, version: str) -> float:
     if runtime == "triton":
         return math.exp(times.inv_cdf(QUANTILES[metric]))
     buckets = {bound: times.cdf(math.log(bound)) for bound in bounds_of(runtime, trait)}
-    found = evidence.quantile({**buckets, math.inf: 1.0}, QUANTILES[metric])
+    found = histograms.quantile({**buckets, math.inf: 1.0}, QUANTILES[metric])
     assert found is not None
     return found.value
 
@@ -178,6 +179,19 @@ def test_no_request_is_counted_twice_and_none_is_lost(watched: Watched) -> None:
     assert counted[0]
     assert counted[1]
     assert total == pytest.approx(counted[1] - counted[0], rel=0.003)
+
+
+@pytest.mark.parametrize(("runtime", "metric"), [each for each in ANSWERABLE if shape_of(each[1], each[0]) != "gauge"])
+def test_requests_are_told_apart_by_pod(watched: Watched, runtime: str, metric: str) -> None:
+    question = about(runtime, metric, STABLE, watched.begin)
+    by_pod = replace(question, by_pod=True)
+    answer = looks(watched.source.read([by_pod], watched.now)[by_pod])
+    assert len(answer.pods) == 2
+    whole = looks(watched.answers[question])
+    for one in (answer, joined(answer.pods)):
+        assert [look.end for look in one.looks] == [look.end for look in whole.looks]
+        assert sum(size(look.datum) for look in one.looks) == pytest.approx(sum(size(x.datum) for x in whole.looks))
+    assert all(one.latest is not None for one in answer.pods.values())
 
 
 def test_what_a_runtime_lacks_is_no_data_with_the_reason(watched: Watched) -> None:
@@ -490,6 +504,17 @@ def test_looks_that_are_known_are_not_asked_for_again(scripted: Script) -> None:
     assert asked_for(NOW + 60, stable) == [NOW + 40]
     assert asked_for(NOW + 60, about("vllm", "kv-cache-use", STABLE, START, 60)) != [NOW + 40]
     assert asked_for(NOW + 60, stable) == [*range(START + 60, NOW + 60, 60)]
+
+
+def test_questions_by_pod_leave_what_is_known_of_versions(scripted: Script) -> None:
+    server = scripted(sevens)
+    source = PrometheusSource(server.url)
+    errors = about("vllm", "error-rate", STABLE, START, 60)
+    source.read([QUEUE], NOW)
+    source.read([replace(errors, by_pod=True)], NOW)
+    server.asked.clear()
+    source.read([QUEUE], NOW)
+    assert len(server.asked[0].ends) == 1
 
 
 def test_a_failed_query_leaves_what_is_known(scripted: Script) -> None:

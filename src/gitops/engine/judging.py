@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from gitops.engine.session import Session
 from gitops.errors import GitopsError
 from gitops.plan.rollouts import Standing
 from gitops.plan.stored import Stored
-from gitops.rollout.horizon import horizon
+from gitops.rollout.horizon import Horizon, horizon
 from gitops.rollout.measuring import ALPHA, Asked, alpha_each, assess
+from gitops.rollout.pods import reconsidered, worth_asking
 from gitops.rollout.series import Answer, Answers, Question, Unanswered, look_of
 from gitops.rollout.state import ModelVersion
 from gitops.rollout.verdicts import Result
@@ -49,40 +50,58 @@ class Memory:
         return self.failures.get(key, Failures(0, now))
 
 
+class Inquiry(NamedTuple):
+    """One gate of one rollout: what is asked about candidate and stable."""
+
+    here: Standing
+    gate: Gate
+    candidate: Question
+    stable: Question | None
+    since: Horizon
+
+
 def judge(
     session: Session, stored: Stored, watched: Sequence[Standing], now: int, memory: Memory
 ) -> dict[UnitKey, tuple[Result, ...]]:
-    """What every gate of these rollouts says now. Each has traffic on its candidate."""
-    asked = {here.unit: tuple(_asked(session, here, now)) for here in watched}
-    answers = _answers(session, stored, watched, (pair for pairs in asked.values() for pair in pairs), now)
-    return {
-        here.unit: tuple(
-            _result(here, gate, candidate, stable, answers, now, memory)
-            for gate, (candidate, stable) in zip(_gates(session, here), asked[here.unit], strict=True)
-        )
-        for here in watched
-    }
+    """What every gate of these rollouts says now. Each has traffic on its candidate.
+
+    What would stop a rollout is asked once more, pod by pod (`rollout.pods`).
+    """
+    inquiries = [one for here in watched for one in _inquiries(session, here, now)]
+    questions = [question for one in inquiries for question in (one.candidate, one.stable) if question]
+    answers = _answers(session, stored, watched, questions, now)
+    asked = [_asked(one, answers, now, memory) for one in inquiries]
+    results = [
+        assess(one.gate, answers.get(one.candidate), _of_stable(one, answers), how)
+        for one, how in zip(inquiries, asked, strict=True)
+    ]
+    accused = [
+        replace(one.candidate, by_pod=True)
+        for one, result in zip(inquiries, results, strict=True)
+        if worth_asking(one.gate, one.candidate.runtime, result)
+    ]
+    by_pod = _answers(session, stored, watched, accused, now)
+    found: dict[UnitKey, list[Result]] = {here.unit: [] for here in watched}
+    for one, how, result in zip(inquiries, asked, results, strict=True):
+        pods = by_pod.get(replace(one.candidate, by_pod=True))
+        found[one.here.unit].append(reconsidered(one.gate, result, pods, _of_stable(one, answers), how))
+    return {unit: tuple(said) for unit, said in found.items()}
 
 
-Pair = tuple[Question, Question | None]
-"""The question about the candidate, and the same about stable."""
+def _of_stable(one: Inquiry, answers: Answers) -> Answer | None:
+    return answers.get(one.stable) if one.stable else None
 
 
-def _gates(session: Session, here: Standing) -> tuple[Gate, ...]:
-    return session.spec.pipeline.rollouts[here.model.rollout].gates
-
-
-def _asked(session: Session, here: Standing, now: int) -> Iterator[Pair]:
+def _inquiries(session: Session, here: Standing, now: int) -> Iterator[Inquiry]:
     candidate, stable = here.state.candidate, here.state.stable
     assert candidate is not None, "only rollouts under way are watched"
     monitoring = here.environment.monitoring
     look = look_of(monitoring.interval if monitoring else 15, here.policy.bake(candidate.load))
     since = horizon(here.policy, candidate, look, now, past=here.state.traffic.stable <= 0)
-    for gate in _gates(session, here):
-        yield (
-            _question(session, here, candidate.version, gate, since.candidate, look),
-            _question(session, here, stable, gate, since.stable, look) if stable else None,
-        )
+    for gate in session.spec.pipeline.rollouts[here.model.rollout].gates:
+        mine = _question(session, here, candidate.version, gate, since.candidate, look)
+        theirs = _question(session, here, stable, gate, since.stable, look) if stable else None
+        yield Inquiry(here, gate, mine, theirs, since)
 
 
 def _question(session: Session, here: Standing, version: ModelVersion, gate: Gate, begin: int, look: int) -> Question:
@@ -98,12 +117,12 @@ def _question(session: Session, here: Standing, version: ModelVersion, gate: Gat
     )
 
 
-def _answers(session: Session, stored: Stored, watched: Sequence[Standing], pairs: Iterable[Pair], now: int) -> Answers:
+def _answers(
+    session: Session, stored: Stored, watched: Sequence[Standing], questions: Iterable[Question], now: int
+) -> Answers:
     by_environment: dict[str, list[Question]] = defaultdict(list)
-    for pair in pairs:
-        for question in pair:
-            if question:
-                by_environment[question.unit.environment].append(question)
+    for question in questions:
+        by_environment[question.unit.environment].append(question)
     if not by_environment:
         return {}
     shares = _shares_of(stored, watched)
@@ -122,19 +141,12 @@ def _answers(session: Session, stored: Stored, watched: Sequence[Standing], pair
     return found
 
 
-def _result(
-    here: Standing,
-    gate: Gate,
-    candidate: Question,
-    stable: Question | None,
-    answers: Answers,
-    now: int,
-    memory: Memory,
-) -> Result:
-    mine, theirs = answers.get(candidate), answers.get(stable) if stable else None
-    asking = [question for question in (candidate, stable) if question]
+def _asked(one: Inquiry, answers: Answers, now: int, memory: Memory) -> Asked:
+    here, gate, candidate = one.here, one.gate, one.candidate
+    asking = [question for question in (candidate, one.stable) if question]
     failures = max(memory.count(question, answers.get(question), now) for question in asking)
-    asked = Asked(
+    stages = max(1, len(here.policy.steps)) * here.policy.waves
+    return Asked(
         now=now,
         begin=candidate.begin,
         look=candidate.look,
@@ -142,14 +154,13 @@ def _result(
         samples=here.policy.samples,
         failures=failures.times,
         failing_for=now - failures.since,
-        alpha=alpha_each(ALPHA, len(here.policy.gates), max(1, len(here.policy.steps)) * here.policy.waves),
+        alpha=one.since.part * alpha_each(ALPHA, len(here.policy.gates), stages),
         weight=here.state.candidate.load if here.state.candidate else 0,
         stable_weight=here.state.traffic.stable,
         before_weight=_before(here),
         lost=here.state.candidate.since if here.state.candidate else None,
         source=_source(here),
     )
-    return assess(gate, mine, theirs, asked)
 
 
 def _before(here: Standing) -> int:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from gitops.rollout.binomial import detectable
-from gitops.rollout.evidence import NEAR, merged, quantile
+from gitops.rollout.histograms import NEAR, merged, quantile
 from gitops.rollout.queries import QUANTILES, shape_of
 from gitops.rollout.series import Answer, Datum, Histogram, Question, Series
 from gitops.rollout.statistics import Counts

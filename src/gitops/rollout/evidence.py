@@ -7,7 +7,7 @@ All functions return the peak over the looks that they are given.
 - Against stable, of durations: "1.5x stable" is a factor on time, so the candidate's requests slower than a bound are
   compared with stable's requests slower than that bound divided by the factor; where the candidate is exactly that
   much slower, the two shares are equal. Bounds are the candidate's own buckets nearest to the factor times stable's
-  quantiles before the step; stable's share between two of its buckets is interpolated as `histogram_quantile` does.
+  quantiles before the step; stable's share between two of its buckets is interpolated as `histograms` does.
   A fraction w of a request keeps the bound: g^w <= 1 - w + w g for any factor g of an e-value.
 - Against a fixed limit: the same test, beside a stable that has `EXACT` times the requests at exactly the limit's rate.
 - Of gauges against stable: bets on the candidate's excess, in standard deviations (`of_gauge`). Simulated, not proved.
@@ -21,7 +21,6 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import NamedTuple
 
-from gitops.rollout.series import Histogram
 from gitops.rollout.statistics import (
     LEAST_HISTORY,
     NOTHING,
@@ -36,8 +35,6 @@ from gitops.rollout.statistics import (
 )
 
 EXACT = 1000.0
-NEAR = {0.5: (0.5, 0.75), 0.95: (0.8, 0.9, 0.95), 0.99: (0.9, 0.95, 0.99)}
-"""Quantiles whose limits are averaged over, by the quantile that is asked for: the tail alone has few requests."""
 SLACK = 0.1
 """What is tolerated of the odds of a slow request, beside the factor on time."""
 SURE = 2.0
@@ -55,72 +52,6 @@ KNOWN = 20
 
 Pair = tuple[Counts, Counts]
 """One look's increments: of the candidate, and of stable."""
-
-
-# --- Histograms ----------------------------------------------------------------------------------------------
-
-
-class Quantile(NamedTuple):
-    """A quantile in seconds; `open` where it lies beyond the greatest bucket, and that bucket's bound is given."""
-
-    value: float
-    open: bool = False
-
-
-def quantile(buckets: Histogram, share: float) -> Quantile | None:
-    """As Prometheus's `histogram_quantile`: linear within a bucket. None without requests or finite buckets."""
-    bounds = sorted(buckets)
-    total = buckets[bounds[-1]] if bounds else 0.0
-    if not (total > 0 and len(bounds) > 1 and math.isfinite(bounds[-2])):
-        return None
-    rank, lower, below = share * total, 0.0, 0.0
-    for bound in bounds[:-1]:
-        count = max(below, buckets[bound])
-        if count >= rank:
-            return Quantile(lower + (bound - lower) * (rank - below) / (count - below) if count > below else bound)
-        lower, below = bound, count
-    return Quantile(bounds[-2], open=True)
-
-
-def slower(buckets: Histogram, limit: float) -> Counts | None:
-    """Requests, and how many took longer than a limit, linear within a bucket; None beyond the greatest bucket."""
-    bounds = sorted(buckets)
-    if not bounds or not limit <= max((bound for bound in bounds if math.isfinite(bound)), default=-1.0):
-        return None
-    lower, below = 0.0, 0.0
-    for bound in bounds:
-        count = max(below, buckets[bound])
-        if limit <= bound:
-            within = (limit - lower) / (bound - lower) if bound > lower else 1.0
-            faster = below + (count - below) * within
-            return Counts(buckets[bounds[-1]], max(0.0, buckets[bounds[-1]] - faster))
-        lower, below = bound, count
-    return None
-
-
-def merged(histograms: Sequence[Histogram]) -> dict[float, float]:
-    """The sum of increments."""
-    found: dict[float, float] = {}
-    for histogram in histograms:
-        for bound, count in histogram.items():
-            found[bound] = found.get(bound, 0.0) + count
-    return found
-
-
-class Bound(NamedTuple):
-    """A request of the candidate is slow above `candidate`, one of stable above `stable`."""
-
-    candidate: float
-    stable: float
-
-
-def bounds_for(before: Histogram, buckets: Histogram, share: float, factor: float) -> list[Bound]:
-    """Where to count for a limit of `factor` times stable's quantile. `buckets` are any of the candidate's."""
-    finite = [bound for bound in sorted(buckets) if 0 < bound < math.inf]
-    quantiles = [quantile(before, near) for near in NEAR[share]]
-    wanted = [one.value * factor for one in quantiles if one and not one.open and one.value > 0]
-    chosen = {min(finite, key=lambda bound: abs(math.log(bound / one))) for one in wanted} if finite else set()
-    return [Bound(bound, bound / factor) for bound in sorted(chosen)]
 
 
 # --- Counters ------------------------------------------------------------------------------------------------
@@ -217,6 +148,7 @@ CORRELATED = 3.0
 SHARED = 0.02
 LEAST_SPREAD = 0.03
 """Share of the mean below which no standard deviation is believed."""
+LEAST_MOVE = 0.001
 PRIOR = 6.0
 """Looks as which the spread is taken that is known before the first one."""
 
@@ -241,9 +173,14 @@ def spread_before(before: Sequence[float], level: float, ratio: float) -> Spread
     if len(before) < LEAST_HISTORY:
         variance = (UNKNOWN_NOISE * level) ** 2
         return Spread(variance, variance)
-    mean = sum(before) / len(before)
-    variance = max(least, sum((value - mean) ** 2 for value in before) / (len(before) - 1))
+    variance = max(least, variance_of(before))
     return Spread(variance, variance * max(1.0, ratio))
+
+
+def variance_of(values: Sequence[float]) -> float:
+    """Around their mean; at least a thousandth of it, since a value that never moved may."""
+    mean = sum(values) / len(values)
+    return max((LEAST_MOVE * mean) ** 2, sum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
 def of_gauge(pairs: Sequence[tuple[float, float]], factor: float, spread: Spread, *, higher: bool) -> float:

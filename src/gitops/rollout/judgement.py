@@ -20,17 +20,24 @@ class Judgement:
     few: tuple[Result, ...] = ()
     known: tuple[Result, ...] = ()
     """Without data, as a person knows who resumed the rollout: no reason to pause again, and no pass either."""
+    held: tuple[Result, ...] = ()
+    """Beyond a limit through no fault of the candidate: it waits at its weight, and nobody is rejected for it."""
+
+    doubtful: tuple[Result, ...] = ()
+    """Passes of values beyond a limit by what may be chance: enough to go on, not to be good again after a pause."""
 
     @property
     def passes(self) -> bool:
         """Every gate has a result, and every result is a pass."""
-        return not (self.failed or self.warned or self.blind or self.missing or self.few or self.known)
+        stops = (self.failed, self.warned, self.blind, self.missing, self.few, self.known, self.held)
+        return not any(stops)
 
     @property
     def acceptable(self) -> tuple[str, ...]:
         """What a person who resumes now accepts, as `Candidate.tolerated` keeps it."""
         unseen = (*self.blind, *self.missing, *self.known)
-        return (*(one.gate for one in self.warned), *map(_too_few, self.few), *dict.fromkeys(map(_no_data, unseen)))
+        beyond = (one.gate for one in (*self.warned, *self.held))
+        return (*beyond, *map(_too_few, self.few), *dict.fromkeys(map(_no_data, unseen)))
 
 
 def judge(gates: Sequence[str], results: Sequence[Result], tolerated: Sequence[str] = ()) -> Judgement:
@@ -49,6 +56,8 @@ def judge(gates: Sequence[str], results: Sequence[Result], tolerated: Sequence[s
         missing=tuple(one for one in missing if one not in known),
         few=tuple(one for one in _with(results, "too few samples") if _too_few(one) not in tolerated),
         known=tuple(dict.fromkeys(known)),
+        doubtful=tuple(one for one in _with(results, "pass") if isinstance(one, Verdict) and one.doubtful),
+        held=tuple(one for one in _with(results, "hold") if one.gate not in tolerated),
     )
 
 

@@ -25,18 +25,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from gitops.rollout import evidence
-from gitops.rollout.queries import QUANTILES, TRAFFIC
-from gitops.rollout.series import Answer, Datum, Look, Unanswered
+from gitops.rollout import evidence, gauges
+from gitops.rollout.gauges import chance, shared
+from gitops.rollout.histograms import bounds_for, cut_at, merged
+from gitops.rollout.queries import QUANTILES
+from gitops.rollout.series import Answer, Datum, Histogram, Look, Unanswered
 from gitops.rollout.statistics import Counts
 from gitops.rollout.verdicts import Measured, Result, Rules, Verdict, relative, verdict
 from gitops.rollout.windows import Asked as Asked
-from gitops.rollout.windows import Seen, alike, first_of, measured, seen, since, size
+from gitops.rollout.windows import Seen, alike, first_of, measured, seen, since, size, stable_before
 from gitops.spec.fields import Threshold
 from gitops.spec.pipeline import Gate
 
-LEAST_POINTS = 3
-"""Looks that a gauge needs, and that have to be beyond an absolute limit in a row."""
 ALPHA = 0.01
 """How likely a whole rollout of a version that is no worse is rolled back (or, once more, paused) by its gates."""
 NOISE_LOOKS = 20
@@ -57,11 +57,11 @@ def assess(gate: Gate, candidate: Answer | None, stable: Answer | None, asked: A
         if isinstance(answer, Unanswered):
             failed = Measured(None, None, max(1, asked.failures), asked.failing_for, who + answer.reason)
             return verdict(gate, failed)
-    mine, theirs = alike(gate, seen(gate, candidate, asked), seen(gate, compared, asked, stable=True))
+    mine, theirs = alike(gate, seen(gate, candidate, asked), seen(gate, stable, asked, stable=True))
     if mine.latest is None and not any(look.end > asked.now - asked.span for look in mine.looks):
         silent = asked.now - max([asked.begin, *(look.end for look in mine.looks)])
         return verdict(gate, Measured(None, missing_for=max(0, silent), reason=asked.source))
-    return (_gauge if mine.is_gauge else _counter)(gate, mine, theirs, asked)
+    return (gauges.judged if mine.is_gauge else _counter)(gate, mine, theirs, asked)
 
 
 # --- Counters ------------------------------------------------------------------------------------------------
@@ -73,47 +73,63 @@ def _counter(gate: Gate, mine: Seen, theirs: Seen, asked: Asked) -> Result:
     result = _judged(gate, mine, theirs, asked, first)
     if mine.latest is None or (both and theirs.latest is None):
         return result
-    fresh = _judged(gate, mine.up_to_now(asked), theirs.up_to_now(asked), asked, asked.now, OFTEN)
+    often = 0.0 if asked.by_value else OFTEN
+    fresh = _judged(gate, mine.up_to_now(asked), theirs.up_to_now(asked), asked, asked.now, often)
     return fresh if _rank(fresh) > _rank(result) else result
 
 
 def _rank(result: Result) -> int:
-    return {"warn": 1, "fail": 2}.get(result.status, 0) if isinstance(result, Verdict) else 0
+    return {"hold": 1, "warn": 2, "fail": 3}.get(result.status, 0) if isinstance(result, Verdict) else 0
 
 
 def _judged(gate: Gate, mine: Seen, theirs: Seen, asked: Asked, first: int, often: float = 0.0) -> Result:
     """The value since the look that ends at `first`; the evidence of all looks."""
     enough, short = often - math.log(asked.alpha), asked.now - asked.begin
     value = measured(gate, since(mine.looks, first))._replace(missing_for=short)
-    base = _stable_before(gate, theirs, asked) if asked.past else measured(gate, since(theirs.looks, first))
+    base = stable_before(gate, theirs, asked) if asked.past else measured(gate, since(theirs.looks, first))
 
     def doubt(limit: Threshold) -> str:
         if limit.relative:
             peak = _against_stable(gate, limit.value, mine, theirs, asked, enough)
         else:
-            peak = _against_limit(gate, limit.value, mine, enough)
-        return _chance(peak, enough)
+            peak = _against_limit(gate, limit.value, mine, theirs, enough)
+        return chance(peak, enough)
+
+    def excuse(limit: Threshold) -> str:
+        if limit.relative or asked.past or (base.samples or 0) < asked.samples:
+            return ""
+        count = _counting(gate, limit.value, mine, theirs)
+        pairs, noise = _stream(mine, theirs, asked, count, count)
+        peak = evidence.of_counts([pairs], [noise], 0.0, enough=enough)
+        return "" if peak >= enough else shared(gate, limit, base)
 
     known = base._replace(missing_for=short) if base.samples is not None else None
-    return verdict(gate, value, known, Rules(asked.samples), doubt)
+    return verdict(gate, value, known, Rules(asked.samples), doubt, excuse)
 
 
-def _chance(peak: float, enough: float) -> str:
-    return "" if peak >= enough else f"may be chance (p = {min(1.0, math.exp(-peak)):.2g})"
+_Count = Callable[[Datum], Counts]
+"""Requests of a look, and how many of them were bad."""
 
 
-def _stable_before(gate: Gate, theirs: Seen, asked: Asked) -> Measured:
-    """Over the last window that has enough; looks at the change of weight have few requests."""
-    last = theirs.before[-1].end if theirs.before else asked.begin
-    first = first_of(Asked(last, 0, asked.look, asked.window), asked.samples, theirs.before)
-    return measured(gate, since(theirs.before, first), past=True)
+def _errors(datum: Datum) -> Counts:
+    return datum if isinstance(datum, Counts) else Counts(0, 0)
 
 
-def _against_limit(gate: Gate, limit: float, mine: Seen, enough: float) -> float:
-    share = QUANTILES.get(gate.metric or "")
-    bad = _errors if share is None else _above(limit)
+def _counting(gate: Gate, limit: float, mine: Seen, theirs: Seen) -> _Count:
+    """What is bad by a fixed limit. Within a bucket requests lie as stable's did before the step."""
+    if gate.metric not in QUANTILES:
+        return _errors
+    for looks in (theirs.before, mine.looks):
+        cut = cut_at(limit, _together(looks))
+        if cut:
+            return cut.counts
+    return lambda _datum: Counts(0, 0)
+
+
+def _against_limit(gate: Gate, limit: float, mine: Seen, theirs: Seen, enough: float) -> float:
+    share, count = QUANTILES.get(gate.metric or ""), _counting(gate, limit, mine, theirs)
     rate = limit / 100 if share is None else 1 - share
-    return evidence.of_limit([bad(look.datum) for look in mine.looks], rate, enough)
+    return evidence.of_limit([count(look.datum) for look in mine.looks], rate, enough)
 
 
 def _against_stable(gate: Gate, factor: float, mine: Seen, theirs: Seen, asked: Asked, enough: float) -> float:
@@ -123,12 +139,15 @@ def _against_stable(gate: Gate, factor: float, mine: Seen, theirs: Seen, asked: 
         return evidence.of_counts([pairs], [noise], factor - 1, enough=enough)
     if sum(size(look.datum) for look in theirs.before) < asked.samples:
         theirs = _borrowing(theirs, asked)
-    reference = evidence.merged([look.datum for look in theirs.before if isinstance(look.datum, Mapping)])
     buckets = next((look.datum for look in reversed(mine.looks) if isinstance(look.datum, Mapping)), {})
-    bounds = evidence.bounds_for(reference, buckets, share, factor)
-    streams = [_stream(mine, theirs, asked, _above(one.candidate), _above(one.stable)) for one in bounds]
+    bounds = bounds_for(_together(theirs.before), buckets, share, factor)
+    streams = [_stream(mine, theirs, asked, one.candidate.counts, one.stable.counts) for one in bounds]
     pairs_of, noises = [pairs for pairs, _ in streams], [noise for _, noise in streams]
     return evidence.of_counts(pairs_of, noises, evidence.SLACK, enough=enough) if streams else 0.0
+
+
+def _together(looks: Sequence[Look]) -> Histogram:
+    return merged([look.datum for look in looks if isinstance(look.datum, Mapping)])
 
 
 def _borrowing(theirs: Seen, asked: Asked) -> Seen:
@@ -140,18 +159,9 @@ def _borrowing(theirs: Seen, asked: Asked) -> Seen:
     return theirs._replace(before=tuple(before), looks=tuple(looks))
 
 
-_Bad = Callable[[Datum], Counts]
-
-
-def _errors(datum: Datum) -> Counts:
-    return datum if isinstance(datum, Counts) else Counts(0, 0)
-
-
-def _above(limit: float) -> _Bad:
-    return lambda datum: (evidence.slower(datum, limit) if isinstance(datum, Mapping) else None) or Counts(0, 0)
-
-
-def _stream(mine: Seen, theirs: Seen, asked: Asked, bad: _Bad, stables_bad: _Bad) -> tuple[list[evidence.Pair], float]:
+def _stream(
+    mine: Seen, theirs: Seen, asked: Asked, bad: _Count, stables_bad: _Count
+) -> tuple[list[evidence.Pair], float]:
     """Increments of the same looks, and the noise that stable showed before."""
     before = [stables_bad(look.datum) for look in theirs.before]
     noise = evidence.noise_before(before)
@@ -160,58 +170,3 @@ def _stream(mine: Seen, theirs: Seen, asked: Asked, bad: _Bad, stables_bad: _Bad
         return evidence.beside([bad(look.datum) for look in mine.looks], rate) if rate else [], noise
     others = {look.end: look.datum for look in theirs.looks}
     return [(bad(look.datum), stables_bad(others[look.end])) for look in mine.looks if look.end in others], noise
-
-
-# --- Gauges --------------------------------------------------------------------------------------------------
-
-
-def _gauge(gate: Gate, mine: Seen, theirs: Seen, asked: Asked) -> Result:
-    points, others, short = mine.points(asked), theirs.points(asked), asked.now - asked.begin
-    if len(points) < LEAST_POINTS:
-        said = f"{gate.key}: {len(points)} of the {LEAST_POINTS} looks that are needed"
-        return Verdict(gate.key, "too few samples", said, short)
-    first = first_of(asked, LEAST_POINTS, points)
-    base = _stable_before(gate, theirs, asked) if asked.past else measured(gate, since(others, first))
-
-    def doubt(limit: Threshold) -> str:
-        if limit.relative:
-            return _chance(_level(gate, limit.value, points, others, theirs.before, asked), -math.log(asked.alpha))
-        beyond = sum(_is_beyond(gate, look.datum, limit.value) for look in points[-LEAST_POINTS:])
-        return "" if beyond == LEAST_POINTS else f"beyond it in {beyond} of the last {LEAST_POINTS} looks"
-
-    return verdict(gate, measured(gate, since(points, first)), base._replace(missing_for=short), None, doubt)
-
-
-def _is_beyond(gate: Gate, datum: Datum, limit: float) -> bool:
-    assert isinstance(datum, float)
-    return datum > limit if gate.measure.worse == "higher" else datum < limit
-
-
-def _level(
-    gate: Gate, factor: float, points: Sequence[Look], others: Sequence[Look], before: Sequence[Look], asked: Asked
-) -> float:
-    history, stable = _values(before), _values(others)
-    known = _finite(history) or _finite(stable)
-    if not known:
-        return 0.0
-    level = sum(known) / len(known)
-    if asked.past:
-        stable = dict.fromkeys((look.end for look in points), level)
-    pairs = [(value, stable[end]) for end, value in _values(points).items() if end in stable]
-    spread = evidence.spread_before(_finite(history), level, _fewer(gate, asked))
-    return evidence.of_gauge(pairs, factor, spread, higher=gate.measure.worse == "higher")
-
-
-def _fewer(gate: Gate, asked: Asked) -> float:
-    """How many times fewer requests the candidate's value is made of than stable's; 1 where it is not of requests."""
-    if gate.metric not in QUANTILES and gate.metric not in TRAFFIC:
-        return 1.0
-    return (asked.before_weight if asked.past else asked.stable_weight) / max(asked.weight, 1e-9)
-
-
-def _values(looks: Sequence[Look]) -> dict[int, float]:
-    return {look.end: look.datum for look in looks if isinstance(look.datum, float)}
-
-
-def _finite(values: Mapping[int, float]) -> list[float]:
-    return [value for value in values.values() if math.isfinite(value)]

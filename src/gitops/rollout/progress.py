@@ -203,7 +203,8 @@ def _baking_words(case: Underway) -> str:
 
 
 def _missing_words(case: Underway) -> str:
-    return sentences((*case.judgement.missing, *case.judgement.known, *case.judgement.few))
+    judgement = case.judgement
+    return sentences((*judgement.held, *judgement.missing, *judgement.known, *judgement.few))
 
 
 # --- Paused --------------------------------------------------------------------------------------------------
@@ -225,4 +226,5 @@ def _calm(case: Underway) -> bool:
     """Whether what stopped it is over, for at least a warm-up's time so that a flutter is not a commit a look."""
     if case.elapsed(case.candidate.entered) < case.policy.warm_up or case.missing:
         return False
-    return case.candidate.stage == "promoting" or case.judgement.passes
+    good = case.judgement.passes and not case.judgement.doubtful
+    return case.candidate.stage == "promoting" or good

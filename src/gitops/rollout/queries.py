@@ -2,7 +2,7 @@
 
 Our PodMonitor puts `gitops_model` and `gitops_version` on every series of a pod, and `namespace` and `pod` are there
 anyway. One query answers for every version: its result is grouped by `LABELS`, and by `le` for a histogram or by
-`PART` for a ratio.
+`PART` for a ratio; where pods are to be told apart, by `POD` as well.
 
 Counters. A look is `rate(x[look + interval]) * look`, where `interval` is the scrape interval. Prometheus sees only
 the samples inside its window and extrapolates to its edges. A window that is one interval longer than the look holds
@@ -27,6 +27,7 @@ from typing import NamedTuple
 from gitops.rollout.series import Shape
 
 LABELS = ("namespace", "gitops_model", "gitops_version")
+POD = "pod"
 PART = "gitops_part"
 """Label of a ratio's two numbers: `requests` and `bad`."""
 QUANTILES = {
@@ -43,11 +44,24 @@ _MOST_MODELS = 2000
 
 
 class Scope(NamedTuple):
-    """What a query covers: label matchers (see `matching`), and the lengths of a look and of the scrape interval."""
+    """What a query covers: label matchers (see `matching`), and the lengths of a look and of the scrape interval.
+
+    `by_pod` holds for metrics that count requests.
+    """
 
     matching: str
     look: float
     interval: float
+    by_pod: bool = False
+
+    @property
+    def by(self) -> str:
+        """The labels that tell apart whose numbers they are."""
+        return ", ".join((*LABELS, POD) if self.by_pod else LABELS)
+
+    def sum(self, expression: str, *more: str) -> str:
+        """Everything of one version, or of one pod, together."""
+        return f"sum by ({', '.join((self.by, *more))}) ({expression})"
 
     def rate(self, series: str, *more: str) -> str:
         """Increments of a counter a second, as the module's text says."""
@@ -125,13 +139,9 @@ _NO_PROBES = tuple(
 not count these."""
 
 
-def _sum(expression: str, *by: str) -> str:
-    return f"sum by ({', '.join((*LABELS, *by))}) ({expression})"
-
-
 def _counted(scope: Scope, *rates: str) -> str:
     """Increments over the look of series of which each pod has one or the other."""
-    return f"{_sum(' or '.join(rates))} * {scope.look:g}"
+    return f"{scope.sum(' or '.join(rates))} * {scope.look:g}"
 
 
 def _ratio(requests: str, bad: str) -> str:
@@ -159,26 +169,26 @@ def _http_errors(labels: tuple[str, ...], *more: str) -> _Write:
 
 
 def _histogram(series: str, *more: str) -> _Write:
-    return lambda scope: f"{_sum(scope.rate(f'{series}_bucket', *more), 'le')} * {scope.look:g}"
+    return lambda scope: f"{scope.sum(scope.rate(f'{series}_bucket', *more), 'le')} * {scope.look:g}"
 
 
 def _between_tokens(scope: Scope) -> str:
     """Every request has a weight of one, whatever its tokens: those of one request are slow together."""
     names = ("vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds")  # the second in older servers
     tokens = " or ".join(scope.rate(f"{name}_bucket") for name in names)
-    spoken = _sum(" or ".join(scope.rate(f"{name}_count") for name in names))
-    requests = _sum(scope.rate("vllm:e2e_request_latency_seconds_count"))
+    spoken = scope.sum(" or ".join(scope.rate(f"{name}_count") for name in names))
+    requests = scope.sum(scope.rate("vllm:e2e_request_latency_seconds_count"))
     weight = f"({requests} / ({spoken} > 0) * {scope.look:g} or {spoken} * 0)"
-    return f"{_sum(tokens, 'le')} * on ({_BY}) group_left () {weight}"
+    return f"{scope.sum(tokens, 'le')} * on ({scope.by}) group_left () {weight}"
 
 
 def _rate_of(series: str, *more: str) -> _Write:
-    return lambda scope: _sum(scope.rate(series, *more))
+    return lambda scope: scope.sum(scope.rate(series, *more))
 
 
 def _a_replica(series: str) -> _Write:
     """The mean over replicas of what all engines of one have."""
-    return lambda scope: f"avg by ({_BY}) ({_sum(scope.mean(series), 'job', 'instance')})"
+    return lambda scope: f"avg by ({_BY}) ({scope.sum(scope.mean(series), 'job', 'instance')})"
 
 
 def _kv_cache(scope: Scope) -> str:
@@ -273,7 +283,7 @@ _VLLM: Mapping[str, _Write] = {
 }
 _TRITON: Mapping[str, _Write] = {
     **{name: _summary(f"{at:g}") for name, at in QUANTILES.items() if name.startswith("latency")},
-    "requests-per-second": lambda scope: " + ".join(map(_sum, _triton_requests(scope))),
+    "requests-per-second": lambda scope: " + ".join(map(scope.sum, _triton_requests(scope))),
     "error-rate": _triton_errors,
     "queue-length": _a_replica("nv_inference_pending_request_count"),
     **{name: _first(own, _DCGM[name]) for name, own in _TRITON_GPU.items()},

@@ -8,7 +8,7 @@ these increments.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from gitops.rollout.statistics import Counts
@@ -40,6 +40,8 @@ class Question:
     look: int
     query: str = ""
     """The user's PromQL, empty for a built-in metric."""
+    by_pod: bool = False
+    """Each pod is wanted by itself as well, of a built-in metric that counts requests."""
 
 
 class Look(NamedTuple):
@@ -55,6 +57,8 @@ class Series:
 
     looks: tuple[Look, ...] = ()
     latest: Datum | None = None
+    pods: Mapping[str, Series] = field(default_factory=dict, hash=False)
+    """The same of each pod, where the question was `by_pod` and the source knows pods."""
 
 
 class Unanswered(NamedTuple):

@@ -11,10 +11,11 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from gitops.rollout.horizon import horizon
+from gitops.rollout.horizon import Horizon, horizon
 from gitops.rollout.machine import Decision, step
 from gitops.rollout.measuring import ALPHA, Asked, alpha_each, assess
 from gitops.rollout.observation import Observation
+from gitops.rollout.pods import reconsidered, worth_asking
 from gitops.rollout.policy import Policy
 from gitops.rollout.series import Answer, Answers, Datum, Look, Question, Series, Unanswered, look_of
 from gitops.rollout.state import ModelVersion, RolloutState
@@ -230,34 +231,43 @@ class _Rollout:
             for gate in self.trial.gates
         ]
         answers = self.source.read([one for pair in pairs for one in pair], self.now, self.shares)
-        return tuple(
-            self._result(gate, mine, theirs, answers, since.lost)
+        found = [
+            (gate, mine, theirs, self._asked(gate, mine, theirs, answers, since))
             for gate, (mine, theirs) in zip(self.trial.gates, pairs, strict=True)
-        )
+        ]
+        return tuple(self._second(*one, answers) for one in found)
+
+    def _second(self, gate: Gate, mine: Question, theirs: Question, asked: Asked, answers: Answers) -> Result:
+        """What stops the rollout is asked by pod as well."""
+        result = assess(gate, answers[mine], answers[theirs], asked)
+        if not worth_asking(gate, self.trial.runtime, result):
+            return result
+        by_pod = replace(mine, by_pod=True)
+        pods = self.source.read([by_pod], self.now, self.shares)[by_pod]
+        return reconsidered(gate, result, pods, answers[theirs], asked)
 
     def _question(self, version: str, gate: Gate, begin: int, look: int) -> Question:
         trial = self.trial
         return Question(trial.unit, trial.namespace, version, trial.runtime, gate.key, begin, look, gate.query or "")
 
-    def _result(self, gate: Gate, mine: Question, theirs: Question, answers: Answers, lost: int) -> Result:
+    def _asked(self, gate: Gate, mine: Question, theirs: Question, answers: Answers, since: Horizon) -> Asked:
         failed = [self._failures(question, answers[question]) for question in (mine, theirs)]
-        failures, since = max(failed)
+        failures, failing_since = max(failed)
         percents, before = self.shares[-1].percents, self.shares[-2].percents
-        asked = Asked(
+        return Asked(
             now=self.now,
             begin=mine.begin,
             look=mine.look,
             window=gate.window,
             samples=self.policy.samples,
             failures=failures,
-            failing_for=self.now - since if failures else 0,
-            alpha=alpha_each(self.trial.alpha, len(self.trial.gates), self._stages()),
+            failing_for=self.now - failing_since if failures else 0,
+            alpha=since.part * alpha_each(self.trial.alpha, len(self.trial.gates), self._stages()),
             weight=percents[self.trial.candidate],
             stable_weight=percents[self.trial.stable],
             before_weight=before[self.trial.stable],
-            lost=lost,
+            lost=since.lost,
         )
-        return assess(gate, answers[mine], answers[theirs], asked)
 
     def _failures(self, question: Question, found: Answer) -> tuple[int, int]:
         """How many times in a row the question failed, and since when."""

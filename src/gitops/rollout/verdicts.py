@@ -7,6 +7,8 @@ Semantics, and what they avoid (the peers' rules are in their own sources):
   in a row, `consecutiveErrorLimit` 4). Here it is a `QueryFailure`, and the fifth in a row an outage.
 - A limit is crossed beyond it, not at it: "roll back above 1 %" lets exactly 1 % pass.
 - A value beyond a limit that may be there by chance passes, and the sentence says so (`Doubt`).
+- What is beyond a limit for sure needs no number of requests; only a value without such a test waits for one.
+- What is beyond a limit through no fault of the candidate holds: it neither passes nor accuses (`Excuse`).
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Literal, NamedTuple
 from gitops.spec.fields import Threshold
 from gitops.spec.pipeline import Gate
 
-Status = Literal["pass", "warn", "fail", "no data", "too few samples"]
+Status = Literal["pass", "warn", "fail", "hold", "no data", "too few samples"]
 
 
 class Measured(NamedTuple):
@@ -53,12 +55,16 @@ class Rules(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one gate says about the candidate. `lasting`: seconds for which data or samples have been missing."""
+    """What one gate says about the candidate. `lasting`: seconds for which data or samples have been missing.
+
+    `doubtful` is a pass of a value that is beyond a limit, by what may be chance.
+    """
 
     gate: str
     status: Status
     sentence: str
     lasting: int = 0
+    doubtful: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,21 @@ Result = Verdict | QueryFailure
 Doubt = Callable[[Threshold], str]
 """Why a value beyond this limit may be there by chance; empty when it is sure. Asked only about what is beyond."""
 
+Excuse = Callable[[Threshold], str]
+"""Why the candidate is not to blame for being beyond this limit; empty when it is. Asked only about what is sure."""
+
+
+class _Found(NamedTuple):
+    """One limit: whether the value is beyond it (None when that cannot be known), and what speaks for the candidate."""
+
+    beyond: bool | None = False
+    chance: str = ""
+    excuse: str = ""
+
+    @property
+    def crossed(self) -> bool | None:
+        return False if self.chance or self.excuse else self.beyond
+
 
 def verdict(
     gate: Gate,
@@ -84,6 +105,7 @@ def verdict(
     stable: Measured | None = None,
     rules: Rules | None = None,
     doubt: Doubt | None = None,
+    excuse: Excuse | None = None,
 ) -> Result:
     """Assess one gate. `stable` is needed for limits relative to it; without it such a limit has no data."""
     rules = rules or Rules()
@@ -91,18 +113,26 @@ def verdict(
     for who, one in (("", measured), ("stable's ", stable)):
         if one is not None and one.failures:
             return _failure(gate.key, who, one, rules)
-    for who, one in (("", measured), ("stable has ", stable)):
-        if one is not None and one.samples is not None and one.samples < rules.samples:
-            said = f"{gate.key}: {who}{one.samples} requests, {rules.samples} are needed"
-            return Verdict(gate.key, "too few samples", said, one.missing_for)
+    few = _too_few(gate.key, measured, stable, rules)
+    if few and (doubt is None or _value(measured) is None):
+        return few
     if _value(measured) is None:
         reason = f" ({measured.reason})" if measured.reason else ""
         return Verdict(gate.key, "no data", f"{gate.key}: no data{reason}", measured.missing_for)
-    return _assess(gate, measured, stable, doubt or _certain)
+    found = _assess(gate, measured, stable, doubt or _nothing, excuse or _nothing)
+    return few if few and found.status not in ("warn", "fail", "hold") else found
 
 
-def _certain(_limit: Threshold) -> str:
+def _nothing(_limit: Threshold) -> str:
     return ""
+
+
+def _too_few(gate: str, measured: Measured, stable: Measured | None, rules: Rules) -> Verdict | None:
+    for who, one in (("", measured), ("stable has ", stable)):
+        if one is not None and one.samples is not None and one.samples < rules.samples:
+            said = f"{gate}: {who}{one.samples} requests, {rules.samples} are needed"
+            return Verdict(gate, "too few samples", said, one.missing_for)
+    return None
 
 
 def relative(gate: Gate) -> bool:
@@ -117,24 +147,33 @@ def _failure(gate: str, who: str, measured: Measured, rules: Rules) -> QueryFail
     return QueryFailure(gate, said, measured.failures > rules.failures, measured.missing_for)
 
 
-def _assess(gate: Gate, measured: Measured, stable: Measured | None, doubt: Doubt) -> Verdict:
+def _assess(gate: Gate, measured: Measured, stable: Measured | None, doubt: Doubt, excuse: Excuse) -> Verdict:
     """The milder limit cannot excuse the stricter one: a limit that lacks stable's data leaves the other in force."""
-    doubts = {
-        limit: doubt(limit) for limit in (gate.rollback, gate.pause) if limit and _beyond(gate, limit, measured, stable)
-    }
-    critical = _crossed(gate, gate.rollback, measured, stable, doubts)
-    doubtful = _crossed(gate, gate.pause, measured, stable, doubts)
+    critical, doubtful = (_found(gate, limit, measured, stable, doubt, excuse) for limit in (gate.rollback, gate.pause))
     status: Status
-    if critical and not _ratio_to_nothing(gate.rollback, stable):
+    if critical.crossed and not _ratio_to_nothing(gate.rollback, stable):
         status = "fail"
-    elif critical or doubtful:
+    elif critical.crossed or doubtful.crossed:
         status = "warn"
-    elif critical is None or doubtful is None:
+    elif critical.excuse or doubtful.excuse:
+        status = "hold"
+    elif critical.beyond is None or doubtful.beyond is None:
         return _incomparable(gate, measured, stable)
     else:
         status = "pass"
-    chance = next((why for why in doubts.values() if why), "") if status == "pass" else ""
-    return Verdict(gate.key, status, f"{_words(gate, measured, stable)}{f', {chance}' if chance else ''}: {status}")
+    said = {"hold": critical.excuse or doubtful.excuse, "pass": critical.chance or doubtful.chance}.get(status)
+    sentence = f"{_words(gate, measured, stable)}{f', {said}' if said else ''}: {status}"
+    return Verdict(gate.key, status, sentence, doubtful=status == "pass" and bool(said))
+
+
+def _found(
+    gate: Gate, limit: Threshold | None, measured: Measured, stable: Measured | None, doubt: Doubt, excuse: Excuse
+) -> _Found:
+    beyond = _beyond(gate, limit, measured, stable) if limit else False
+    if not (limit and beyond):
+        return _Found(beyond)
+    chance = doubt(limit)
+    return _Found(beyond, chance, "" if chance else excuse(limit))
 
 
 def _ratio_to_nothing(limit: Threshold | None, stable: Measured | None) -> bool:
@@ -142,24 +181,22 @@ def _ratio_to_nothing(limit: Threshold | None, stable: Measured | None) -> bool:
     return limit is not None and limit.relative and _value(stable) == 0
 
 
-def _crossed(
-    gate: Gate, limit: Threshold | None, measured: Measured, stable: Measured | None, doubts: dict[Threshold, str]
-) -> bool | None:
-    beyond = limit is not None and _beyond(gate, limit, measured, stable)
-    return False if beyond and limit and doubts[limit] else beyond
-
-
 def _beyond(gate: Gate, limit: Threshold, measured: Measured, stable: Measured | None) -> bool | None:
     """Whether the value lies beyond the limit; None when that cannot be known."""
     value, base = _value(measured), _value(stable)
     if value is None or (limit.relative and base is None):
         return None
-    bound = limit.value * (base or 0) if limit.relative else limit.value
+    over = beyond(gate, value, limit.value * (base or 0) if limit.relative else limit.value)
     if gate.measure.worse == "lower":
-        return value < bound
-    if value > bound:
+        return over
+    if over:
         return None if limit.relative and stable and stable.open else True
     return None if measured.open else False
+
+
+def beyond(gate: Gate, value: float, limit: float) -> bool:
+    """Whether a value is worse than a limit."""
+    return value > limit if gate.measure.worse == "higher" else value < limit
 
 
 def _incomparable(gate: Gate, measured: Measured, stable: Measured | None) -> Verdict:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gitops.rollout.evidence import merged, quantile
+from gitops.rollout.histograms import merged, quantile
 from gitops.rollout.queries import QUANTILES, TRAFFIC
 from gitops.rollout.series import Answer, Datum, Look, Series
 from gitops.rollout.statistics import Counts
@@ -30,7 +30,9 @@ class Asked:
     failing_for: int = 0
     """Seconds since the first of these times."""
     alpha: float = 0.01
-    """How likely a version that is not worse may be called so, over all looks since `begin`; see `alpha_each`."""
+    """How likely a version that is not worse may be called so, over all looks since `begin`; see `alpha_each`.
+
+    With 1 nothing counts as chance: the value decides."""
     weight: float = 100.0
     """What the candidate answers; with mirrored traffic, what is mirrored to it."""
     stable_weight: float = 100.0
@@ -41,6 +43,11 @@ class Asked:
     """When stable lost its traffic; None for `begin`."""
     source: str = ""
     """Where the data should come from, for the sentence that says that there are none."""
+
+    @property
+    def by_value(self) -> bool:
+        """Whether the value alone decides, since nothing counts as chance."""
+        return self.alpha >= 1
 
     @property
     def past(self) -> bool:
@@ -166,3 +173,10 @@ def first_of(asked: Asked, needed: float, *both: Sequence[Look]) -> int:
 def since(looks: Sequence[Look], first: int) -> list[Datum]:
     """The data of these looks, from the one that ends at `first` on."""
     return [look.datum for look in looks if look.end >= first]
+
+
+def stable_before(gate: Gate, theirs: Seen, asked: Asked) -> Measured:
+    """Stable while it had traffic, over the last window that has enough; looks at the change of weight have few."""
+    last = theirs.before[-1].end if theirs.before else asked.begin
+    first = first_of(Asked(last, 0, asked.look, asked.window), asked.samples, theirs.before)
+    return measured(gate, since(theirs.before, first), past=True)

@@ -8,17 +8,18 @@ from contextlib import contextmanager
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from gitops.rollout.queries import LABELS, PART
+from gitops.rollout.queries import LABELS, PART, POD
 from gitops.rollout.series import Look, Shape
 from gitops.rollout.statistics import Counts
 
 
 class Served(NamedTuple):
-    """Whose metrics a series has."""
+    """Whose metrics a series has; `pod` where they are told apart."""
 
     namespace: str
     model: str
     version: str
+    pod: str = ""
 
 
 class Strange(Exception):
@@ -34,7 +35,7 @@ class _Column(NamedTuple):
 
 
 def looks_of(shape: Shape, data: Any) -> dict[Served, list[Look]]:
-    """The looks of every version, in order of time. Raises Strange.
+    """The looks of every version, or of every pod of one, in order of time. Raises Strange.
 
     Counts that are no finite numbers are left out, and so is a histogram without its `+Inf`; a gauge may be infinite.
     """
@@ -42,7 +43,7 @@ def looks_of(shape: Shape, data: Any) -> dict[Served, list[Look]]:
     columns: dict[Served, list[_Column]] = {}
     with _formed():
         for labels, column in _series(data, label):
-            served = Served(*(labels.get(name, "") for name in LABELS))
+            served = Served(*(labels.get(name, "") for name in (*LABELS, POD)))
             columns.setdefault(served, []).append(column)
         return {served: list(make(found)) for served, found in columns.items()}
 

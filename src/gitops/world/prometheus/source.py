@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from gitops.rollout.pods import joined
 from gitops.rollout.queries import Scope, answerable, filled, matching, promql, shape_of
-from gitops.rollout.series import Answer, Answers, Look, Question, Series, Unanswered
+from gitops.rollout.series import Answer, Answers, Look, Question, Series, Shape, Unanswered
 from gitops.spec.load import collector_paused
 from gitops.world.prometheus.client import Client, Failed
 from gitops.world.prometheus.matrix import Served, Strange, looks_of, values_of
@@ -26,6 +29,8 @@ MOST_POINTS = 11_000
 _MOST_SAMPLES = 1_000_000
 """Of all series in one answer, about 25 MB: expected, not known, since nobody counted the buckets."""
 _SERIES = {"histogram": 25, "ratio": 2, "gauge": 1}
+_PODS = 8
+"""Of a version, expected."""
 _LATE = 5.0
 """Seconds after its end (or a scrape interval, if that is less) until the last samples of a look have been stored."""
 
@@ -47,6 +52,14 @@ class _Known(NamedTuple):
     table: Mapping[Served, Sequence[Look]]
 
 
+class _Key(NamedTuple):
+    """The same for questions that one query answers."""
+
+    query: str
+    look: int
+    by_pod: bool
+
+
 class PrometheusSource:
     """Reads from the Prometheus at `url`; see `gitops.world.ports.MetricSource` and `client` for credentials.
 
@@ -59,12 +72,12 @@ class PrometheusSource:
         self._interval = interval
         self._deadline = deadline
         self._client: Client | None = None
-        self._known: dict[tuple[str, int], _Known] = {}
+        self._known: dict[_Key, _Known] = {}
 
     def read(self, questions: Sequence[Question], now: int) -> Answers:
         """Every question answered as of `now`, in seconds of the epoch, with `CONNECTIONS` queries at once."""
         found: dict[Question, Answer] = {}
-        groups: dict[tuple[str, int], list[Question]] = {}
+        groups: dict[_Key, list[Question]] = {}
         for question in questions:
             if not question.query and (why := answerable(question.metric, question.runtime)):
                 found[question] = Unanswered(why)
@@ -79,17 +92,20 @@ class PrometheusSource:
         with collector_paused(), ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="prometheus") as pool:
             for answers in pool.map(lambda group: self._answers(asking, group), groups.values()):
                 found.update(answers)
-        for key in {*self._known} - groups.keys():
+        kinds = {key.by_pod for key in groups}
+        for key in [key for key in self._known if key not in groups and key.by_pod in kinds]:
             self._known.pop(key, None)
         return found
 
-    def _key(self, question: Question) -> tuple[str, int]:
-        """The same for questions that one query answers: quantiles of one histogram, versions of one runtime."""
+    def _key(self, question: Question) -> _Key:
+        """Quantiles of one histogram and versions of one runtime share a query."""
         if question.query:
             query = filled(question.query, question.namespace, question.unit.model, question.version)
         else:
-            query = _of_everything(question.metric, question.runtime, question.look, self._interval)
-        return query, question.look
+            query = _of_everything(
+                question.metric, question.runtime, question.look, self._interval, by_pod=question.by_pod
+            )
+        return _Key(query, question.look, question.by_pod)
 
     def _answers(self, asking: _Round, group: Sequence[Question]) -> Mapping[Question, Answer]:
         """Answers to questions that have one key."""
@@ -101,18 +117,20 @@ class PrometheusSource:
             return dict.fromkeys(group, Unanswered(str(failed)))
 
     def _of_user(self, asking: _Round, group: Sequence[Question]) -> Mapping[Question, Answer]:
-        query, look = self._key(group[0])
+        query, look, _ = self._key(group[0])
         first, last = _ends(asking, group)
         looks = [one for data in _ranges(asking, query, look, first, last, MOST_POINTS) for one in values_of(data)]
         return {question: Series(_since(question, looks)) for question in group}
 
     def _built_in(self, asking: _Round, group: Sequence[Question]) -> Mapping[Question, Answer]:
-        metric, runtime, look = group[0].metric, group[0].runtime, group[0].look
+        metric, runtime, look, by_pod = group[0].metric, group[0].runtime, group[0].look, group[0].by_pod
         shape, versions = shape_of(metric, runtime), {_served(question) for question in group}
         models = matching({one.namespace for one in versions}, {one.model for one in versions})
-        query = promql(metric, runtime, Scope(models, look, self._interval))
+        query = promql(metric, runtime, Scope(models, look, self._interval, by_pod))
         points = min(MOST_POINTS, _MOST_SAMPLES // (len(versions) * _SERIES[shape]))
         first, last = _ends(asking, group)
+        if by_pod:
+            return _of_pods(asking, group, shape, query, first, last, points // _PODS)
         kept, begin = self._kept(self._key(group[0]), versions, first, last)
         table: dict[Served, list[Look]] = {one: list(kept.get(one, ())) for one in versions}
         for data in _ranges(asking, query, look, begin, last, points):
@@ -123,10 +141,10 @@ class PrometheusSource:
         latest: Mapping[Served, Sequence[Look]] = {}
         if any(question.begin <= asking.now - look for question in group):
             latest = looks_of(shape, _ask(asking, "query", query=query, time=asking.now))
-        return {question: _series_of(question, asking.now, table, latest) for question in group}
+        return {question: _series_of(question, asking.now, _served(question), table, latest) for question in group}
 
     def _kept(
-        self, key: tuple[str, int], versions: Set[Served], first: int, last: int
+        self, key: _Key, versions: Set[Served], first: int, last: int
     ) -> tuple[Mapping[Served, Sequence[Look]], int]:
         """What need not be asked again, and the end of the first look that has to be."""
         known = self._known.get(key)
@@ -136,9 +154,26 @@ class PrometheusSource:
         return {one: _between(known.table[one], first, begin) for one in versions}, begin
 
 
+def _of_pods(
+    asking: _Round, group: Sequence[Question], shape: Shape, query: str, first: int, last: int, points: int
+) -> Mapping[Question, Answer]:
+    """Asked seldom, of the few versions that are about to be stopped: nothing of it is kept."""
+    look, table = group[0].look, defaultdict[Served, list[Look]](list)
+    for data in _ranges(asking, query, look, first, last, points):
+        for pod, looks in looks_of(shape, data).items():
+            table[pod].extend(looks)
+    latest = looks_of(shape, _ask(asking, "query", query=query, time=asking.now))
+    found: dict[Question, Answer] = {}
+    for question in group:
+        mine = [pod for pod in {*table, *latest} if pod.pod and pod[:3] == _served(question)[:3]]
+        pods = {pod.pod: _series_of(question, asking.now, pod, table, latest) for pod in sorted(mine)}
+        found[question] = replace(joined(pods), pods=pods)
+    return found
+
+
 @lru_cache(maxsize=256)
-def _of_everything(metric: str, runtime: str, look: int, interval: float) -> str:
-    return promql(metric, runtime, Scope("", look, interval))
+def _of_everything(metric: str, runtime: str, look: int, interval: float, *, by_pod: bool) -> str:
+    return promql(metric, runtime, Scope("", look, interval, by_pod))
 
 
 def _ends(asking: _Round, group: Sequence[Question]) -> tuple[int, int]:
@@ -164,9 +199,12 @@ def _served(question: Question) -> Served:
 
 
 def _series_of(
-    question: Question, now: int, table: Mapping[Served, Sequence[Look]], latest: Mapping[Served, Sequence[Look]]
+    question: Question,
+    now: int,
+    served: Served,
+    table: Mapping[Served, Sequence[Look]],
+    latest: Mapping[Served, Sequence[Look]],
 ) -> Series:
-    served = _served(question)
     looks = _since(question, table.get(served, ()))
     span = latest.get(served, ()) if question.begin <= now - question.look else ()
     return Series(looks, span[0].datum if span else None)
