@@ -55,7 +55,7 @@ def printed(capsys: pytest.CaptureFixture[str]) -> Any:
 
 def test_list(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (project / "environments" / "dev.yaml").read_text()
-    override = "models: {search: {version: 2.1.0, artifact: {digest: 'sha256:" + "c" * 64 + "'}}}\n"
+    override = "models: {search: {version: 2.1.0, artifact: {uri: 's3://a/b', digest: 'sha256:" + "c" * 64 + "'}}}\n"
     (project / "environments" / "dev.yaml").write_text(text + override)
     assert list_models(project) == OK
     assert capsys.readouterr().out.splitlines() == [
@@ -132,7 +132,7 @@ def test_a_version_never_changes_its_artifact(project: Path) -> None:
         add(project, Adding("chat", "1.0.0", URI))
     assert "new version" in caught.value.hint
     text = (project / "environments" / "dev.yaml").read_text()
-    override = "models: {chat: {version: 1.1.0, artifact: {digest: 'sha256:" + "c" * 64 + "'}}}\n"
+    override = "models: {chat: {version: 1.1.0, artifact: {uri: 's3://a/b', digest: 'sha256:" + "c" * 64 + "'}}}\n"
     (project / "environments" / "dev.yaml").write_text(text + override)
     with pytest.raises(Refused, match=r"version 1.1.0 is sha256:cccccccccccc… already"):
         add(project, Adding("chat", "1.1.0", URI))

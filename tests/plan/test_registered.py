@@ -170,7 +170,7 @@ def test_a_signature_of_another_artifact_is_a_contradiction() -> None:
 
 def test_an_environment_cannot_bring_another_artifact_along() -> None:
     """As the version that is signed, validated or built already."""
-    other = DEV + f"models: {{plain: {{artifact: {{digest: 'sha256:{'e' * 64}'}}}}}}\n"
+    other = DEV + f"models: {{plain: {{artifact: {{uri: 's3://a/b', digest: 'sha256:{'e' * 64}'}}}}}}\n"
     text = SIGNED + PIPELINE[: PIPELINE.index("  iris:")] + PIPELINE[PIPELINE.index("  plain:") :]
     spec = load_spec(
         SourceFile("pipeline.yaml", text.replace("DIGEST", "d" * 64).replace("[dev]", "[dev, production]").encode()),

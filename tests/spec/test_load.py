@@ -44,7 +44,12 @@ def test_the_example_loads(example: dict[str, bytes]) -> None:
 
 
 def test_an_unchanged_model_is_one_object(base: dict[str, bytes]) -> None:
-    spec = load(three(base, staging=b"models: {chat: {version: 1.0.1}}"))
+    spec = load(
+        three(
+            base,
+            staging=b"models: {chat: {version: 1.0.1, artifact: {uri: s3://m/1, digest: 'sha256:" + b"a" * 64 + b"'}}}",
+        )
+    )
     assert spec.models[UnitKey("dev", "chat")] is spec.pipeline.models["chat"]
     assert spec.models[UnitKey("production", "chat")] is spec.pipeline.models["chat"]
     assert spec.models[UnitKey("staging", "chat")].version == "1.0.1"

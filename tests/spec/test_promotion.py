@@ -45,7 +45,8 @@ def test_a_version_comes_from_the_nearest_environment_that_runs_the_model(base: 
 
 
 def test_an_environment_that_names_the_version_is_pinned(base: dict[str, bytes]) -> None:
-    spec = three(base, staging="models: {chat: {version: 0.9.0}}", production="models: {chat: {owner: search}}")
+    older = f"models: {{chat: {{version: 0.9.0, artifact: {{uri: s3://m/0, digest: 'sha256:{'a' * 64}'}}}}}}"
+    spec = three(base, staging=older, production="models: {chat: {owner: search}}")
     found = {name: pinned(spec, UnitKey(name, "chat")) for name in spec.environments}
     assert found == {"dev": False, "staging": True, "production": False}
 

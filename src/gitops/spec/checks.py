@@ -11,6 +11,7 @@ from gitops.spec.check_environments import environments
 from gitops.spec.check_models import models, repository
 from gitops.spec.check_names import hostnames, namespaces, workload_names
 from gitops.spec.check_namespaces import places, system_namespaces
+from gitops.spec.check_overrides import overrides
 from gitops.spec.check_rollouts import judgement, mirroring, rollouts
 from gitops.spec.documents import Finding
 from gitops.spec.draft import Draft
@@ -113,6 +114,7 @@ CHECKS: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     repository,
     rollouts,
     models,
+    overrides,
     workload_names,
     namespaces,
     hostnames,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from gitops.spec.documents import Finding
 from gitops.spec.environment import Environment
@@ -42,6 +43,8 @@ class Draft:
     known_models: frozenset[str]
     known_rollouts: frozenset[str]
     damaged: frozenset[str]
+    written: Mapping[str, Any]
+    """The models of `pipeline.yaml` as the file has them: without defaults, and not checked."""
 
     def subjects(self) -> Iterator[Subject]:
         """Every distinct model once: each of the pipeline, and each that an environment changes."""

@@ -228,6 +228,7 @@ def _draft(
         known_models=frozenset(raw["models"]),
         known_rollouts=frozenset(raw["rollouts"]),
         damaged=damaged,
+        written=raw["models"],
     )
 
 
