@@ -35,7 +35,7 @@ models:
       uri: s3://acme-models/search/2.0.0
       digest: "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
       format: onnx
-    serve: {runtime: custom, image: "registry.acme.ai/search:2.0.0", resources: {cpu: 1, memory: 1Gi}}
+    serve: {runtime: custom, image: "registry.acme.ai/search:2.0.0", loadTime: 3s, resources: {cpu: 1, memory: 1Gi}}
     rollout: quick
 """
 DEV = """\

@@ -41,7 +41,11 @@ models:
       uri: s3://acme-models/ranker/1.0.0
       digest: "sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
       format: onnx
-    serve: {{runtime: custom, image: "registry.acme.example/ranker:1.0.0", resources: {{cpu: 1, memory: 1Gi}}}}
+    serve:
+      runtime: custom
+      image: "registry.acme.example/ranker:1.0.0"
+      loadTime: 30s
+      resources: {{cpu: 1, memory: 1Gi}}
     rollout: quick
 """
 STAGING = """\
@@ -193,6 +197,8 @@ def test_a_version_that_does_not_become_ready_gets_no_traffic(control_plane: Con
     namespace = f"{name_of(staging)}-staging"
     release_next(staging)
     staging.edit("pipeline.yaml", "readyTimeout: 1m", "readyTimeout: 3s")
+    for _ in "chat", "ranker":
+        staging.edit("pipeline.yaml", "loadTime: 30s", "loadTime: 2s")
     staging.edit("pipeline.yaml", "gpu: {type: H100}", "gpu: {type: H100, count: 8}, parallelism: {tensor: 8}")
     staging.edit("environments/staging.yaml", "max: 2", "max: 9")
     staging.edit("pipeline.yaml", "replicas: {min: 1, max: 3}", "replicas: {min: 4, max: 4}")

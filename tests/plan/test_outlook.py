@@ -168,11 +168,20 @@ def test_how_long_it_takes() -> None:
 
 
 def test_a_freeze_that_begins_on_the_way() -> None:
-    fair = {"reason": "fair", "from": "2026-01-01T00:30:00Z", "until": "2026-01-03T00:00:00Z"}
+    fair = {"reason": "fair", "from": "2026-01-01T00:30:00Z", "until": "2026-01-02T00:00:00Z"}
     assert of(starting(freeze=[fair]), "a freeze") == (
-        "a freeze begins before it is over, and would hold it at 10 %: fair, until Sat 2026-01-03 00:00 UTC"
+        "a freeze begins before it is over, and would hold it at 10 %: fair, until Fri 2026-01-02 00:00 UTC"
     )
     assert not [line for line in starting() if line.startswith("a freeze")]
+
+
+def test_a_freeze_that_is_longer_than_a_step_may_take() -> None:
+    fair = {"reason": "fair", "from": "2026-01-01T00:20:00Z", "until": "2026-01-08T00:00:00Z"}
+    assert of(starting(freeze=[fair]), "a freeze").endswith(
+        "; that is longer than a step may take (26h16m), so it is rolled back then and starts again"
+    )
+    patient = {**CAREFUL, "afterPauseTimeout": "hold"}
+    assert "longer" not in of(starting(freeze=[fair], rollout=patient), "a freeze")
 
 
 def test_replicas_and_gpus_of_each_step() -> None:

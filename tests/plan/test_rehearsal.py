@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gitops.plan.outlook import outlooks
 from gitops.plan.rehearsal import Rehearsal, rehearse
 from gitops.plan.rollouts import courses
 from gitops.plan.room import Pools
@@ -49,6 +51,21 @@ def starting(rollout: dict[str, Any], replicas: int = 4, **environment: Any) -> 
 
 def minutes(rehearsal: Rehearsal) -> list[tuple[float, str, int]]:
     return [(one.at / 60, one.event.kind, one.gpus[PLACE]) for one in rehearsal.moments]
+
+
+def test_a_deadline_before_the_model_is_loaded_ends_it() -> None:
+    """`validate` refuses such a policy; a version that is on its way may be older than that rule."""
+    good, tree, wanted = starting(CAREFUL)
+    course = courses(wanted, tree.stored(), tree.now)[CHAT]
+    policy = replace(course.standing.policy, ready_timeout=240)
+    late = rehearse(Pools(wanted), replace(course, standing=replace(course.standing, policy=policy)), tree.now)
+    assert [one.event.kind for one in late.moments][:2] == ["start", "roll-back"]
+    assert late.end
+    assert (late.end.at, good.end) == (240, None)
+    traffic = {CHAT: late}
+    assert outlooks(wanted, Pools(wanted), traffic, {}, tree.now)[0].lines[0] == (
+        "2.0.0 cannot replace 1.0.0: after 4m it is rolled back, not ready to carry 1 % within 240 s"
+    )
 
 
 def test_a_canary_waits_for_replicas_and_bakes() -> None:

@@ -72,7 +72,7 @@ def test_it_enters_the_next_when_the_one_before_runs_it(tree: Tree) -> None:
 
 
 def test_a_pinned_version_waits_for_no_other_environment(tree: Tree) -> None:
-    pin = {"models": {"chat": {"version": TWO[0], "artifact": {"digest": f"sha256:{TWO[1] * 64}"}}}}
+    pin = {"models": {"chat": {"version": TWO[0], "artifact": {"uri": "s3://a/b", "digest": f"sha256:{TWO[1] * 64}"}}}}
     assert decisions(tree, spec(ONE, **pin)) == {"prod": ["start"]}
 
 

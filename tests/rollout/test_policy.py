@@ -57,6 +57,14 @@ def test_every_field_arrives_and_nothing_else_changes(written: dict[str, Any], f
     assert getattr(found, field) == value
 
 
+@pytest.mark.parametrize(("load", "ready"), [(0, 1800), (300, 1800), (900, 1800), (1200, 2100), (7200, 8100)])
+def test_by_default_a_version_has_the_time_that_its_model_takes_to_load(load: int, ready: int) -> None:
+    rollout = ROLLOUT.validate_python({"strategy": "rolling"})
+    assert policy_of(rollout, None, load).ready_timeout == ready
+    declared = ROLLOUT.validate_python({"strategy": "rolling", "readyTimeout": "20m"})
+    assert policy_of(declared, None, load).ready_timeout == 1200
+
+
 def test_steps_of_each_strategy() -> None:
     steps = (PolicyStep(10, 900), PolicyStep(100, 0))
     assert policy(strategy="canary", steps=STEPS) == Policy("canary", steps)

@@ -91,7 +91,7 @@ def _trial(spec: Spec, wanted: Wanted) -> Trial:
         raise GitopsError("stable and candidate are the same version", where=stable, hint="name another --candidate")
     return Trial(
         unit=unit,
-        policy=policy_of(rollout, settings),
+        policy=policy_of(rollout, settings, model.serve.load_time),
         gates=rollout.gates,
         stable=stable,
         candidate=candidate,

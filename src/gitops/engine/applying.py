@@ -16,6 +16,7 @@ from gitops.errors import GitopsError, Moved, Refused, StalePlan
 from gitops.plan.model import Plan, Refusal
 from gitops.plan.stored import Stored, owner_of
 from gitops.spec.resolved import Spec
+from gitops.spec.rollouts import ready_timeout
 from gitops.values import LABEL_VERSION, Manifest, ObjectRef, UnitKey
 from gitops.world.converge import Failure, Work, converge
 from gitops.world.gather import read_cluster_files
@@ -153,4 +154,6 @@ def _work(session: Session, wanted: Plan, commit: str, stored: Stored) -> Work:
 
 def _timeouts(spec: Spec) -> dict[str, float]:
     rollouts = spec.pipeline.rollouts
-    return {str(unit): rollouts[model.rollout].ready_timeout for unit, model in spec.models.items()}
+    return {
+        str(unit): ready_timeout(rollouts[model.rollout], model.serve.load_time) for unit, model in spec.models.items()
+    }

@@ -8,13 +8,13 @@ from itertools import pairwise
 from gitops.plan.capacity import Ahead
 from gitops.plan.exposure import OUTCOMES, Exposure
 from gitops.plan.model import Outlook
-from gitops.plan.rehearsal import Rehearsal, step_words
+from gitops.plan.rehearsal import Moment, Rehearsal, step_words
 from gitops.plan.room import Place, Pools
 from gitops.plan.visibility import Traffic
 from gitops.rollout.queries import answerable
 from gitops.spec.fields import format_duration
 from gitops.spec.problems import listed
-from gitops.spec.promotion import frozen
+from gitops.spec.promotion import frozen, frozen_until
 from gitops.spec.resolved import Spec
 from gitops.values import UnitKey
 
@@ -78,12 +78,16 @@ def _lines(pools: Pools, exposure: Exposure, now: int) -> Iterator[str]:
 def _duration(exposure: Exposure) -> str:
     ahead, rollout = exposure.ahead, exposure.rollout
     policy, stable = ahead.standing.policy, ahead.standing.release.stable.version
+    once = "" if ahead.starts else "once it starts: "
+    if end := ahead.end:
+        version = ahead.target.version
+        return f"{once}{version} cannot replace {stable}: after {span(end.at)} it is rolled back, {end.event.reason}"
     expected = ahead.duration + sum(exposure.late(moment) for moment in ahead.advances())
     waves = f" and {policy.waves} waves" if policy.waves > 1 else ""
     longest = "a pause may last for ever" if policy.pause_outcome == "hold" else f"at most {span(policy.longest)}"
     kept = span(max(rollout.keep_warm, rollout.drain))
     return (
-        f"{'' if ahead.starts else 'once it starts: '}{ahead.target.version} replaces {stable} in about "
+        f"{once}{ahead.target.version} replaces {stable} in about "
         f"{span(expected)}{waves} if nothing goes wrong ({longest}); {stable} stays warm for {kept} after that"
     )
 
@@ -94,9 +98,23 @@ def _freeze(ahead: Rehearsal, now: int) -> Iterator[str]:
     for moment in ahead.moments if ahead.starts else ():
         if moment.event.kind in ("advance", "promote"):
             if why := frozen(ahead.standing.environment, now + moment.at):
-                yield f"a freeze begins before it is over, and would hold it at {load} %: {why}"
+                beyond = _too_long(ahead, now, moment)
+                yield f"a freeze begins before it is over, and would hold it at {load} %: {why}{beyond}"
                 return
             load = moment.event.mirror or moment.event.weight
+
+
+def _too_long(ahead: Rehearsal, now: int, moment: Moment) -> str:
+    """What becomes of a version that a freeze holds for longer than a step may take."""
+    policy, since = ahead.standing.policy, 0
+    limit = policy.step_limit(0)
+    for before in ahead.moments[: ahead.moments.index(moment)]:
+        if before.event.kind in ("start", "advance"):
+            since, limit = before.at, policy.step_limit(max(before.event.weight, before.event.mirror))
+    end = frozen_until(ahead.standing.environment, now + moment.at)
+    if policy.pause_outcome == "hold" or end is None or end - now - since < limit:
+        return ""
+    return f"; that is longer than a step may take ({span(limit)}), so it is rolled back then and starts again"
 
 
 def span(seconds: int) -> str:

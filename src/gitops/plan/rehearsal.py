@@ -1,6 +1,7 @@
-"""A rollout before it runs: the state machine as it is, with every replica ready in time and every gate passing.
+"""A rollout before it runs: the state machine as it is, with replicas ready as declared and every gate passing.
 
-What comes out is the shortest way to the end: each commit with what runs after it, and with the GPUs that takes.
+What comes out is the shortest way to the end, or to the deadline that makes it impossible: each commit with what runs
+after it, and with the GPUs that takes.
 """
 
 from __future__ import annotations
@@ -74,6 +75,11 @@ class Rehearsal:
     def duration(self) -> int:
         """Seconds until the version is stable, when nothing is in its way."""
         return next((moment.at for moment in self.moments if moment.event.kind == "promote"), 0)
+
+    @property
+    def end(self) -> Moment | None:
+        """The moment at which it is rolled back, since a deadline comes before what it waits for; None if none does."""
+        return next((moment for moment in self.moments if moment.event.kind == "roll-back"), None)
 
     def advances(self, wave: int | None = None) -> Iterator[Moment]:
         """The moments at which the version gets another weight; with `wave`, in that wave."""
@@ -194,5 +200,7 @@ def _times(policy: Policy, state: RolloutState) -> Iterator[int]:
     if one := state.candidate:
         bake = policy.bake(one.load)
         yield from (one.since + policy.settling + bake, one.entered + bake)
+        if one.stage in ("starting", "promoting"):
+            yield one.entered + policy.ready_timeout
     for kept in state.kept:
         yield from (kept.drained, kept.until)

@@ -125,7 +125,7 @@ def standing(spec: Spec, stored: Stored, unit: UnitKey, freeze: str, census: Cen
         unit=unit,
         release=release,
         model=model,
-        policy=policy_of(spec.pipeline.rollouts[model.rollout], environment),
+        policy=policy_of(spec.pipeline.rollouts[model.rollout], environment, _load_time(release, model)),
         state=state,
         target=target,
         entry=entry,
@@ -134,6 +134,12 @@ def standing(spec: Spec, stored: Stored, unit: UnitKey, freeze: str, census: Cen
         environment=environment,
     )
     return replace(here, load=census.load(release, here.models(), environment)) if census.workloads else here
+
+
+def _load_time(release: Release, model: Model) -> int:
+    """Of the version that the spec names, and of one that is on its way: whichever takes longer."""
+    going = models_of(release, None).get(release.candidate.version.version) if release.candidate else None
+    return max(one.serve.load_time for one in (model, going) if one)
 
 
 def first_entry(spec: Spec, stored: Stored, unit: UnitKey) -> str:

@@ -17,6 +17,7 @@ from gitops.spec.environment import AwsCluster, Cluster
 from gitops.spec.pipeline import Model, Peer, SecretRef, Serve
 from gitops.spec.placement import choose_pool, pools
 from gitops.spec.resolved import Spec
+from gitops.spec.rollouts import NODE_TIME
 from gitops.values import (
     API_GROUP,
     LABEL_CLUSTER,
@@ -32,8 +33,6 @@ SERVICE_PORT = 80
 _DRAIN_SECONDS = 15
 _TERMINATION_GRACE = 120
 """Seconds to finish running answers after the drain; long answers of language models take a minute or two."""
-_PROGRESS_MARGIN = 900
-"""Seconds beyond the load time for a new GPU node and an image of 10 to 20 GB."""
 _SCALE_DOWN_WINDOW = 600
 _SHARED_MEMORY_GIB_PER_GPU = 8
 
@@ -146,7 +145,7 @@ def _sizes(serve: Serve) -> Context:
         "gpus": str(gpus) if gpus else None,
         "shared_memory": shared,
         "startup": {"period": period, "failures": max(1, math.ceil(serve.load_time / period))},
-        "progress_deadline": serve.load_time + _PROGRESS_MARGIN,
+        "progress_deadline": serve.load_time + NODE_TIME,
         "termination_grace": _TERMINATION_GRACE + _DRAIN_SECONDS,
         "drain_seconds": _DRAIN_SECONDS,
         "scale_down_window": _SCALE_DOWN_WINDOW,

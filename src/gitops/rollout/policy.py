@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from gitops.spec.environment import Environment
 from gitops.spec.promotion import wave_of
-from gitops.spec.rollouts import BlueGreen, Canary, Rolling, Rollout, Shadow
+from gitops.spec.rollouts import BlueGreen, Canary, Rolling, Rollout, Shadow, ready_timeout
 
 Strategy = Literal["canary", "blue-green", "rolling", "shadow"]
 STRIDE = 10
@@ -84,14 +84,16 @@ class Policy:
         return self.waves * sum(self.step_limit(weight) for weight in weights)
 
 
-def policy_of(rollout: Rollout, environment: Environment | None = None) -> Policy:
-    """The policy of a rollout as the spec declares it, in an environment that may ask for approvals and waves."""
+def policy_of(rollout: Rollout, environment: Environment | None = None, load_time: int = 0) -> Policy:
+    """The policy of a rollout as the spec declares it, in an environment that may ask for approvals and waves, for a
+    model that loads for so many seconds.
+    """
     approvals = environment.approvals if environment else None
     return Policy(
         strategy=rollout.strategy,
         steps=_steps(rollout),
         gates=tuple(gate.key for gate in rollout.gates),
-        ready_timeout=rollout.ready_timeout,
+        ready_timeout=ready_timeout(rollout, load_time),
         capacity_timeout=rollout.capacity_timeout,
         warm_up=rollout.warm_up,
         samples=rollout.too_few_samples.minimum,

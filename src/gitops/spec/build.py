@@ -26,7 +26,18 @@ from gitops.spec.build_stages import Prune as Prune
 from gitops.spec.build_stages import Quantize as Quantize
 from gitops.spec.build_stages import Sizes as Sizes
 from gitops.spec.build_stages import Stage as Stage
-from gitops.spec.fields import AZURE_URI, OCI_URI, Digest, Duration, KubernetesName, Memory, Name, OneLine, SpecModel
+from gitops.spec.fields import (
+    AZURE_URI,
+    OCI_URI,
+    Digest,
+    Duration,
+    KubernetesName,
+    Memory,
+    Name,
+    OneLine,
+    SpecModel,
+    format_duration,
+)
 from gitops.spec.parts import Gpu
 from gitops.spec.problems import listed
 from gitops.spec.server_options import taken, wrong_value
@@ -154,6 +165,9 @@ def contradictions(build: Build) -> Iterator[Contradiction]:
     if len(gpus) > 1:
         hint = "one build runs on one machine; make two models of it"
         yield Contradiction(("stages",), f"stages ask for {listed(sorted(gpus), 'and')}", hint)
+    if build.job and build.job.timeout < build.timeout:
+        message = f"after {format_duration(build.job.timeout)} the Job ends, and a stage may take longer (`timeout`)"
+        yield Contradiction(("job", "timeout"), message, f"write {format_duration(build.timeout)} or more")
     for index, (stage, given) in enumerate(zip(build.stages, formats(build), strict=False)):
         for field, message, hint in (*_order(stage, given), *_fields(stage, given)):
             yield Contradiction(("stages", str(index), *field), message, hint)

@@ -13,6 +13,7 @@ from gitops.spec.check_names import hostnames, namespaces, workload_names
 from gitops.spec.check_namespaces import places, system_namespaces
 from gitops.spec.check_overrides import overrides
 from gitops.spec.check_rollouts import judgement, mirroring, rollouts
+from gitops.spec.check_times import times
 from gitops.spec.documents import Finding
 from gitops.spec.draft import Draft
 from gitops.spec.environment import EmbeddedCluster
@@ -126,6 +127,7 @@ CHECKS: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     autoscaling,
     mirroring,
     judgement,
+    times,
     local_artifacts,
     capacity,
 )

@@ -46,11 +46,7 @@ def frozen(environment: Environment, now: int) -> str:
     Windows that follow one another without a gap count as one:
     `weekend and end of year, until Mon 2027-01-04 06:00 UTC`.
     """
-    links: list[_Link] = []
-    while link := _holding(environment.freeze, links[-1].end if links else now):
-        links.append(link)
-        if len(links) == _LINKS:
-            break
+    links = _links(environment, now)
     if not links:
         return ""
     reasons = listed(dict.fromkeys(link.freeze.reason for link in links))
@@ -59,11 +55,27 @@ def frozen(environment: Environment, now: int) -> str:
     return f"{reasons}, until {in_words(links[-1].freeze, links[-1].end)}"
 
 
+def frozen_until(environment: Environment, now: int) -> int | None:
+    """When the freezes end that hold at this second; None when none does. One without an end counts as far as known."""
+    links = _links(environment, now)
+    return links[-1].end if links else None
+
+
 class _Link(NamedTuple):
     """A freeze that holds, and when it ends."""
 
     freeze: Freeze
     end: int
+
+
+def _links(environment: Environment, now: int) -> list[_Link]:
+    """The freezes that hold from this second on without a gap, at most so many."""
+    links: list[_Link] = []
+    while link := _holding(environment.freeze, links[-1].end if links else now):
+        links.append(link)
+        if len(links) == _LINKS:
+            break
+    return links
 
 
 def _holding(freezes: tuple[Freeze, ...], at: int) -> _Link | None:

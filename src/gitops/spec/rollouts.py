@@ -102,8 +102,9 @@ class TooFewSamples(SpecModel):
 class RolloutBase(SpecModel):
     """What every strategy understands."""
 
-    ready_timeout: Duration = 1800
-    """How long a new version may take until it is ready to serve; traffic stays where it is until then."""
+    ready_timeout: Duration | None = None
+    """How long a new version may take until it is ready to serve; traffic stays where it is until then. By default 30
+    minutes, or the model's `loadTime` and 15 minutes for a node and its image, if that is longer."""
     capacity_timeout: Duration = 3600
     """How long a rollout waits for room in the cluster before each weight; then it rolls back."""
     warm_up: Duration = 60
@@ -122,6 +123,16 @@ class RolloutBase(SpecModel):
     too_few_samples: TooFewSamples = TooFewSamples()
     gates: Gates = ()
     """Every one has to pass before each next step. No data never counts as a pass."""
+
+
+NODE_TIME = 900
+"""Seconds beyond the load time for a new GPU node and an image of 10 to 20 GB."""
+READY_TIMEOUT = 1800
+
+
+def ready_timeout(rollout: RolloutBase, load_time: int) -> int:
+    """Seconds in which a version that loads for so long has to be ready."""
+    return max(READY_TIMEOUT, load_time + NODE_TIME) if rollout.ready_timeout is None else rollout.ready_timeout
 
 
 class Canary(RolloutBase):
