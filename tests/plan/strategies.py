@@ -85,7 +85,9 @@ lines = st.builds(
     many(text, 2),
 )
 clusters = st.builds(ClusterInfrastructure, text, st.booleans(), many(lines), st.binary(max_size=20))
-pools = st.builds(PoolUse, text, text, text, numbers, numbers, numbers, numbers, prices, prices, prices)
+pools = st.builds(
+    PoolUse, text, text, text, numbers, numbers, numbers, numbers, prices, prices, prices, st.none() | numbers
+)
 
 plans = st.builds(
     Plan,

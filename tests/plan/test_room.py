@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gitops.plan.census import Census
+from gitops.plan.observed import Workload
 from gitops.plan.room import Pools, Room
 from gitops.plan.stored import Stored
 from gitops.render.live import Live
@@ -30,8 +33,10 @@ def place(pools: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     return {"dev": {"clusters": {"dev-cluster": {"provider": "embedded", "nodePools": pools}}, **more}}
 
 
-def spec(version: tuple[str, str] = ("1.0.0", "a"), replicas: int = 4, *, routed: bool = True, **more: Any) -> Spec:
-    serve = {"gpu": {"type": "L4"}, "replicas": {"min": replicas, "max": replicas}} | more
+def spec(
+    version: tuple[str, str] = ("1.0.0", "a"), replicas: int = 4, *, routed: bool = True, most: int = 0, **more: Any
+) -> Spec:
+    serve = {"gpu": {"type": "L4"}, "replicas": {"min": replicas, "max": most or replicas}} | more
     places = place({"l4": L4}, **(GATEWAY if routed else {}))
     return write_spec({"chat": version}, places, rollout=CANARY, serve=serve, routed=routed)
 
@@ -152,3 +157,17 @@ def test_without_a_gateway_room_is_for_the_replicas_that_make_the_weight() -> No
     assert Room(wanted, stored(release, fit)).fits(CHAT, wanted.models[CHAT], {"dev-cluster": 50})
     tight = replace(fit, stable=replace(fit.stable, replicas=6))
     assert not Room(wanted, stored(release, tight)).fits(CHAT, wanted.models[CHAT], {"dev-cluster": 50})
+
+
+def test_what_autoscalers_run_takes_room_too() -> None:
+    """Four are declared at least; eight run, and the pool ends at twelve."""
+    release = released(spec(most=10))
+    running = Workload("dev", "chat", "1.0.0", "acme-dev", "chat-1-0-0", 8, 6)
+    census = Census({"dev-cluster": {(CHAT, "1.0.0"): running}})
+    pools = Pools(spec(most=10))
+    assert (pools.recorded(release), pools.recorded(release, census)) == ({PLACE: 4}, {PLACE: 8})
+    model = spec(("2.0.0", "b"), most=10).models[CHAT]
+    load = (("dev-cluster", Fraction(2)),)
+    for scale, declared, live in ((10, True, True), (50, True, True), (100, True, False)):
+        assert Room(spec(most=10), stored(release)).fits(CHAT, model, {"dev-cluster": scale}) is declared
+        assert Room(spec(most=10), stored(release), census).fits(CHAT, model, {"dev-cluster": scale}, load) is live

@@ -123,7 +123,7 @@ models:
         "simulation.yaml:6:23: models.support-chat.latency.median: 1.2 is not a time — write it like 800ms or 2s",
         'simulation.yaml:7:16: models.support-chat.errorRate: "0.1x" is not a percentage — write it like 0.5%',
         "simulation.yaml:8:5: models.support-chat.burst: unknown key — did you mean bursts? valid: requestsPerSecond, "
-        "latency, timeToFirstToken, interTokenLatency, tokensPerRequest, errorRate, queueLength, kvCacheUse, "
+        "replicas, latency, timeToFirstToken, interTokenLatency, tokensPerRequest, errorRate, queueLength, kvCacheUse, "
         "gpuUtilization, gpuMemory, predictionAccuracy, predictionDrift, metrics, noise, bursts, environments and "
         "versions",
         'simulation.yaml:12:40: models.support-chat.versions.2.4.0.faults[0].becomes: "fast" is not a change — write '

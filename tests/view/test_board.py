@@ -9,7 +9,7 @@ import orjson
 import pytest
 from jsonschema import Draft202012Validator
 
-from gitops.view.board import BoardRow, Cell, Rejected, Rollout, Traffic, Warm, board, board_document, state
+from gitops.view.board import BoardRow, Cell, Rejected, Rollout, Running, Traffic, Warm, board, board_document, state
 from gitops.view.schema import schema_of
 from gitops.view.standing import Share
 from gitops.view.terminal import display_width
@@ -227,7 +227,16 @@ def test_document() -> None:
         "warm": [],
         "traffic": [],
         "astray": [],
+        "replicas": [],
         "damage": "",
         "state": "waiting",
         "waitsFor": "",
     }
+
+
+def test_what_an_autoscaler_runs_stands_beside_what_is_declared() -> None:
+    running = (Running("dev", "1.0.0", 3, 4, 2, 4), Running("eu", "1.0.0", 2, 2, 2, 4))
+    there = Cell("dev", "chat", "1.0.0", "1.0.0", "2026-01-01T00:00:00Z", True, "", replicas=running)
+    shown = board([BoardRow("chat", (there,))])
+    assert "1.0.0 runs 4 replicas on dev, 3 of them ready (declared: 2 to 4)" in shown
+    assert "on eu" not in shown

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from gitops.engine.session import Session
 from gitops.plan.capacity import Ahead, loads, pool_use, stalls
+from gitops.plan.census import NOTHING_SEEN, Census
 from gitops.plan.desired import Wanted
 from gitops.plan.model import Plan
 from gitops.plan.rehearsal import rehearse
@@ -14,17 +15,23 @@ from gitops.plan.stored import Stored
 
 
 def with_outlook(
-    session: Session, stored: Stored, wanted: Wanted, draft: Plan, now: int, only: frozenset[str] | None
+    session: Session,
+    stored: Stored,
+    wanted: Wanted,
+    draft: Plan,
+    now: int,
+    only: frozenset[str] | None,
+    census: Census = NOTHING_SEEN,
 ) -> Plan:
     """The draft with what its pools carry, what is ahead of its rollouts, and what will be in their way."""
     spec, pools = session.spec, Pools(session.spec)
     alone = {item.unit for item in draft.left_alone}
     courses = {unit: course for unit, course in wanted.courses.items() if str(unit) not in alone}
     ahead = {unit: rehearse(pools, course, now) for unit, course in courses.items()}
-    found = loads(spec, stored, pools, ahead, {change.unit for change in draft.releases}, alone)
-    draft = replace(draft, capacity=tuple(pool_use(stored, pools, found)))
+    found = loads(spec, stored, pools, ahead, {change.unit for change in draft.releases}, alone, census)
+    draft = replace(draft, capacity=tuple(pool_use(stored, pools, found, census)))
     shown = {unit: one for unit, one in ahead.items() if only is None or str(unit) in only}
-    draft = replace(draft, warnings=(*draft.warnings, *stalls(pools, shown, found)))
+    draft = replace(draft, warnings=(*draft.warnings, *stalls(pools, shown, found, census)))
     return _with_rollouts(session, draft, pools, shown, now) if any(one.begins for one in shown.values()) else draft
 
 

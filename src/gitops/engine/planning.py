@@ -9,7 +9,9 @@ from gitops.engine.approving import uncounted
 from gitops.engine.foreseeing import with_outlook
 from gitops.engine.observing import with_live
 from gitops.engine.session import Session
+from gitops.engine.watching import census
 from gitops.errors import GitopsError
+from gitops.plan.census import NOTHING_SEEN
 from gitops.plan.desired import Changes, changes, render_stale, without_clusters
 from gitops.plan.model import Base, LeftAlone, Plan, Refusal
 from gitops.plan.refusals import departures, refusals
@@ -32,7 +34,9 @@ def plan(session: Session, only: frozenset[str] | None = None) -> Plan:
     spec, options = session.spec, session.options
     repository = session.world.repository()
     stored, now = session.world.stored(), session.world.clock.now()
-    wanted = render_stale(spec, session.renderer, stored, session.modules, int(now), uncounted(session, stored))
+    running = NOTHING_SEEN if options.offline else census(session, stored)
+    approved = uncounted(session, stored)
+    wanted = render_stale(spec, session.renderer, stored, session.modules, int(now), approved, running)
     check_rendered(wanted.desired)
     existing, contents = read_existing(repository, stored, wanted)
     source = session.source
@@ -59,7 +63,7 @@ def plan(session: Session, only: frozenset[str] | None = None) -> Plan:
     held = {**wanted.waiting, **session.registered.waiting}
     waiting = (LeftAlone(str(unit), why) for unit, why in held.items())
     draft = replace(draft, waiting=tuple(one for one in waiting if only is None or one.unit in only))
-    draft = with_outlook(session, stored, wanted, draft, int(now), only)
+    draft = with_outlook(session, stored, wanted, draft, int(now), only, running)
     if not options.offline:
         draft = with_live(session, draft, only)
     draft = replace(draft, registrations=tuple(_to_register(session))) if only is None else draft

@@ -32,4 +32,4 @@ def _seen(session: Session, stored: Stored) -> Seen:
         if name in sight.clusters
         for key, state in readiness(session, sight, name, keys).items()
     }
-    return Seen(states, sight.blind, sight.astray)
+    return Seen(states, sight.blind, sight.astray, sight.census)

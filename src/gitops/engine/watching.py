@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from gitops.engine.session import Session
 from gitops.errors import GitopsError
-from gitops.plan.census import Census
+from gitops.plan.census import NOTHING_SEEN, Census
 from gitops.plan.observed import Readiness, Workload
 from gitops.plan.rollouts import Standing
 from gitops.plan.settled import Sighting, unsettled
@@ -87,6 +87,35 @@ def look(session: Session, stored: Stored) -> Sight:
         for unit in unsettled(session.spec, stored.releases, name, sighting):
             astray[unit] = (*astray.get(unit, ()), name)
     return Sight(clusters, blind, astray)
+
+
+def census(session: Session, stored: Stored) -> Census:
+    """What runs, for a plan that has to know it: where nothing autoscales it is what is declared, and nobody is asked.
+
+    A cluster that cannot be asked is left out.
+    """
+    spec = session.spec
+    found: dict[str, Mapping[Key, Workload]] = {}
+    moving = {
+        cluster
+        for unit, release in stored.releases.items()
+        if (model := spec.models.get(unit)) and model.serve.gpu and model.serve.replicas.min < model.serve.replicas.max
+        for cluster in release.rendered.trees
+    }
+    names = [name for name in spec.clusters if name in moving]
+
+    def take(name: str) -> Census:
+        labels = {LABEL_PIPELINE: spec.pipeline.name, LABEL_CLUSTER: name}
+        try:
+            survey = session.cluster(name).survey(labels, ("Deployment",))
+        except GitopsError:
+            return NOTHING_SEEN
+        return Census({name: Sighting.of(survey, {}).workloads})
+
+    with ThreadPoolExecutor(CLUSTERS_AT_ONCE, thread_name_prefix="count") as pool:
+        for one in pool.map(take, names):
+            found.update(one.workloads)
+    return Census(found)
 
 
 def readiness(session: Session, sight: Sight, cluster: str, keys: Collection[Key]) -> dict[Key, Readiness]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import NamedTuple
 
+from gitops.plan.census import NOTHING_SEEN, Census
 from gitops.plan.model import PoolUse
 from gitops.plan.rehearsal import Rehearsal
 from gitops.plan.room import Place, Pools
@@ -33,7 +34,10 @@ class Loads:
     peak: Counter[Place] = field(default_factory=Counter)
     """If every unit is at its largest at the same time."""
     steady: Counter[Place] = field(default_factory=Counter)
-    """When the plan is applied, before any rollout takes a step: what each of them has to find room beside."""
+    """When the plan is applied, before any rollout takes a step, with what autoscalers run: what each of them has to
+    find room beside."""
+    live: Counter[Place] = field(default_factory=Counter)
+    """What runs now, by the clusters where they were asked: autoscalers may run more than the least."""
     own: dict[UnitKey, _Gpus] = field(default_factory=dict)
     """Of `steady`, what units with something ahead of them take themselves."""
 
@@ -45,27 +49,33 @@ def loads(
     ahead: Ahead,
     changing: Collection[UnitKey],
     alone: Collection[str] = (),
+    census: Census = NOTHING_SEEN,
 ) -> Loads:
-    """Add everything up. `changing` are units whose release changes with the plan, `alone` those left as they are."""
+    """Add everything up. `changing` are units whose release changes with the plan, `alone` those left as they are;
+    `census` is what runs."""
     found, same = Loads(), Counter[Place]()
     for unit in spec.models.keys() | stored.releases.keys():
         release, model, rehearsal = stored.releases.get(unit), spec.models.get(unit), ahead.get(unit)
         before = pools.recorded(release) if release else {}
+        running = pools.recorded(release, census) if release else {}
+        more = {place: gpus for place, gpus in running.items() if gpus > before.get(place, 0)}
+        _add(found.live, running)
         if rehearsal:
-            found.own[unit] = before
-            _put(found, before, _in_the_end(pools, rehearsal), before, *(one.gpus for one in rehearsal.moments))
+            found.own[unit] = running
+            _put(found, before, _in_the_end(pools, rehearsal), running, *(one.gpus for one in rehearsal.moments))
             continue
         stays = bool(alone) and str(unit) in alone
         after = before if stays else pools.wanted(unit, model) if model else {}
         if unit in changing:
             # The surge of a rolling update.
             surge = model.serve.gpu.count if release and model and model.serve.gpu else 0
-            _put(found, before, after, after, {place: gpus + surge for place, gpus in after.items()})
-        elif before == after:
+            steady = _largest(after, more)
+            _put(found, before, after, steady, {place: gpus + surge for place, gpus in steady.items()})
+        elif before == after == running:
             _add(same, before)
         else:
             # A first release that has to wait is not there when the plan is applied.
-            _put(found, before, after, after if release else {})
+            _put(found, before, after, _largest(after, more) if release else {})
     for total in (found.before, found.after, found.peak, found.steady):
         total.update(same)
     return found
@@ -75,7 +85,7 @@ def _put(found: Loads, before: _Gpus, after: _Gpus, steady: _Gpus, *between: _Gp
     _add(found.before, before)
     _add(found.after, after)
     _add(found.steady, steady)
-    _add(found.peak, _largest(before, after, *between))
+    _add(found.peak, _largest(before, after, steady, *between))
 
 
 def _in_the_end(pools: Pools, rehearsal: Rehearsal) -> _Gpus:
@@ -102,17 +112,17 @@ def _largest(*states: _Gpus) -> dict[Place, int]:
 # --- Pools ---------------------------------------------------------------------------------------------------
 
 
-def pool_use(stored: Stored, pools: Pools, found: Loads) -> list[PoolUse]:
+def pool_use(stored: Stored, pools: Pools, found: Loads, census: Census = NOTHING_SEEN) -> list[PoolUse]:
     """One entry for each GPU pool of each cluster, in the spec's order."""
     in_use = {cluster for release in stored.releases.values() for cluster in release.rendered.trees}
     return [
-        _use(cluster, pool, found, new=cluster not in in_use)
+        _use(cluster, pool, found, new=cluster not in in_use, looked=cluster in census.workloads)
         for cluster, by_name in pools.by_cluster.items()
         for pool in by_name.values()
     ]
 
 
-def _use(cluster: str, pool: Pool, found: Loads, *, new: bool) -> PoolUse:
+def _use(cluster: str, pool: Pool, found: Loads, *, new: bool, looked: bool) -> PoolUse:
     place = cluster, pool.name
     before, after, peak = found.before[place], found.after[place], found.peak[place]
     return PoolUse(
@@ -127,6 +137,7 @@ def _use(cluster: str, pool: Pool, found: Loads, *, new: bool) -> PoolUse:
         hourly_before=0.0 if new and pool.hourly_price is not None else _cost(pool, before),
         hourly_after=_cost(pool, after),
         hourly_peak=_cost(pool, peak),
+        live=found.live[place] if looked else None,
     )
 
 
@@ -142,11 +153,11 @@ def _cost(pool: Pool, gpus: int) -> float | None:
 _HINT = "raise the pool's max or lower replicas.min"
 
 
-def stalls(pools: Pools, ahead: Ahead, found: Loads) -> Iterator[str]:
+def stalls(pools: Pools, ahead: Ahead, found: Loads, census: Census = NOTHING_SEEN) -> Iterator[str]:
     """A sentence for each rollout that would wait for room by itself, and for each pool that all together overfill."""
     short: set[Place] = set()
     for unit, rehearsal in ahead.items():
-        if rehearsal.begins and (stall := _stall(pools, rehearsal, found)):
+        if rehearsal.begins and (stall := _stall(pools, rehearsal, found, census)):
             short.add(stall.place)
             yield f"{unit}: {stall.sentence}"
     yield from _together(pools, ahead, found, short)
@@ -157,10 +168,10 @@ class _Stall(NamedTuple):
     sentence: str
 
 
-def _stall(pools: Pools, rehearsal: Rehearsal, found: Loads) -> _Stall | None:
+def _stall(pools: Pools, rehearsal: Rehearsal, found: Loads, census: Census) -> _Stall | None:
     """The first weight that the rollout finds no room for, beside everything that runs when the plan is applied."""
     own = found.own[rehearsal.standing.unit]
-    last: _Gpus = pools.recorded(replace(rehearsal.standing.release, candidate=None, kept=()))
+    last: _Gpus = pools.recorded(replace(rehearsal.standing.release, candidate=None, kept=()), census)
     for number, moment in enumerate(rehearsal.moments):
         for place, gpus in moment.needed.items():
             pool = pools.by_cluster[place[0]][place[1]]

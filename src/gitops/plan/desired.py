@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from difflib import unified_diff
 from types import MappingProxyType
 
+from gitops.plan.census import NOTHING_SEEN, Census
 from gitops.plan.chain import Chain, Present, released, updated
 from gitops.plan.model import FileChange, LeftAlone, PlannedStep, Refusal, ReleaseChange
 from gitops.plan.observed import Entry
@@ -86,12 +87,13 @@ def render_stale(
     modules: Mapping[str, bytes],
     now: int,
     uncounted: Mapping[UnitKey, Uncounted] = MappingProxyType({}),
+    census: Census = NOTHING_SEEN,
 ) -> Wanted:
     """Render what may have changed: stale units, the base of every environment, and the Terraform roots.
 
-    `now` is in seconds of the epoch, `uncounted` are recorded approvals that do not count.
+    `now` is in seconds of the epoch, `uncounted` are recorded approvals that do not count; `census` is what runs.
     """
-    doing = courses(spec, stored, now, uncounted)
+    doing = courses(spec, stored, now, uncounted, census)
     unreleased = [unit for unit in spec.models if unit not in stored.releases and not stored.damage(unit)]
     barred = {unit: why for unit in unreleased if (why := _entry(spec, stored, unit))}
     # A step may leave every file as it is: a version that waits for room starts without any.

@@ -166,6 +166,7 @@ def _pool(use: PoolUse) -> Json:
         "hourlyBefore": use.hourly_before,
         "hourlyAfter": use.hourly_after,
         "hourlyPeak": use.hourly_peak,
+        "live": use.live,
     }
 
 

@@ -115,8 +115,8 @@ class PoolUse:
     """GPUs of one pool: what runs by the records, what will when every rollout is over and nothing is kept any more,
     the most in between if all units are at their largest at once, and what the pool can hold.
 
-    Autoscaled models count with their least replicas. Prices are US dollars an hour for the nodes that those GPUs
-    need; None when the pool declares no price.
+    Autoscaled models count with their least replicas; what really runs is `live`. Prices are US dollars an hour for
+    the nodes that those GPUs need; None when the pool declares no price.
     """
 
     cluster: str
@@ -129,6 +129,8 @@ class PoolUse:
     hourly_before: float | None
     hourly_after: float | None
     hourly_peak: float | None
+    live: int | None = None
+    """GPUs that versions take now by their cluster; None where it was not asked."""
 
 
 @dataclass(frozen=True, slots=True)

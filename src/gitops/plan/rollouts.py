@@ -204,7 +204,10 @@ def _due(here: Standing, now: int, room: Room, uncounted: Uncounted) -> Course:
     decisions: list[Decision] = []
     present = here
     while len(decisions) < _STATIC:
-        decision = decide(present.policy, present.state, present.observe(now, room), uncounted)
+        # Sizes follow with the first pass, before any traffic: what a saved plan does must not depend on how many
+        # replicas an autoscaler runs at the moment.
+        seen = replace(present.observe(now, room), load=())
+        decision = decide(present.policy, present.state, seen, uncounted)
         if not _follows_from_spec(present, decision):
             break
         decisions.append(decision)

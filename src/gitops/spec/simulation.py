@@ -46,6 +46,8 @@ class Simulation:
     """Healthy behaviour."""
     versions: Mapping[tuple[UnitKey, str], Behaviour] = field(default_factory=dict)
     """Versions about which something is different."""
+    needs: Mapping[UnitKey, int] = field(default_factory=dict)
+    """How many replicas all requests take, where that is declared."""
 
     def behaviour(self, unit: UnitKey, version: str, runtime: str) -> Behaviour:
         """What the servers of a version do; one of a unit that the spec does not have is healthy."""
@@ -131,13 +133,16 @@ def _span(place: Path, span: SimulatedSpan) -> Iterator[Finding]:
 def _resolved(file: SimulationFile, spec: Spec) -> Simulation:
     units: dict[UnitKey, Behaviour] = {}
     versions: dict[tuple[UnitKey, str], Behaviour] = {}
+    needs: dict[UnitKey, int] = {}
     for unit, model in spec.models.items():
         said = file.models.get(unit.model) or SimulatedModel.model_validate({})
         here = said.environments.get(unit.environment) or SimulatedEnvironment.model_validate({})
         units[unit] = _healthy(said, here, model.serve.runtime, has_gpu=model.serve.gpu is not None)
+        if need := here.replicas or said.replicas:
+            needs[unit] = need
         for name, version in {**said.versions, **here.versions}.items():
             versions[unit, name] = units[unit].with_faults(_faults(version, said.metrics), _outages(version))
-    return Simulation(file.seed, units, versions)
+    return Simulation(file.seed, units, versions, needs)
 
 
 def _healthy(said: SimulatedModel, here: SimulatedEnvironment, runtime: str, *, has_gpu: bool) -> Behaviour:

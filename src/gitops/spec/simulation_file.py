@@ -89,6 +89,7 @@ GrowthField = Annotated[
     PlainSerializer(str, return_type=str),
     _written(rf"^\+?{_NUMBER}(ms|s|m|%)?(/h)?$", "5%", "50ms"),
 ]
+Needed = Annotated[int, Field(ge=1, le=1000)]
 Rate = Annotated[float, Field(ge=0, le=1_000_000, strict=False)]
 
 
@@ -147,6 +148,7 @@ class SimulatedEnvironment(SpecModel):
     """What is different in one environment; its versions take the place of those of the model."""
 
     requests_per_second: Rate | None = None
+    replicas: Needed | None = None
     versions: dict[Version, SimulatedVersion] = {}
 
 
@@ -155,6 +157,8 @@ class SimulatedModel(SpecModel):
 
     requests_per_second: Rate | None = None
     """What clients ask, of all versions together."""
+    replicas: Needed | None = None
+    """How many replicas that takes: what autoscalers go by, within their bounds. By default the least."""
     latency: SimulatedTime | None = None
     time_to_first_token: SimulatedTime | None = None
     inter_token_latency: SimulatedTime | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from gitops.view.standing import Share, answer, span, traffic_words
 from gitops.view.terminal import Colour, Line, clip, display_width, pad, paint, visible
@@ -60,6 +61,19 @@ class Warm:
     """`gitops rollback` goes to it."""
 
 
+class Running(NamedTuple):
+    """How many replicas a version has on a cluster, and what is declared of it."""
+
+    cluster: str
+    version: str
+    ready: int | None
+    """None when that is not known."""
+    replicas: int
+    """As many as there should be now."""
+    least: int
+    most: int
+
+
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """Who answers requests in some clusters."""
@@ -93,6 +107,8 @@ class Cell:
     """By wave, as Git says."""
     astray: tuple[str, ...] = ()
     """Clusters that show something else than Git says."""
+    replicas: tuple[Running, ...] = ()
+    """Of each version on each cluster that was looked at."""
     damage: str = ""
     """Why its release record cannot be read: nothing is known of it, and nothing is done to it."""
 
@@ -152,6 +168,7 @@ def _cell_document(cell: Cell) -> dict[str, object]:
     found["traffic"] = [
         {"clusters": list(one.clusters), "versions": [share._asdict() for share in one.shares]} for one in cell.traffic
     ]
+    found["replicas"] = [one._asdict() for one in cell.replicas]
     if cell.rollout:
         rollout = found["rollout"]
         rollout["pausedBy"] = rollout.pop("paused_by")
@@ -278,8 +295,18 @@ def _notes(cell: Cell) -> Iterator[Line]:
         yield Line(cell.message.strip(), "red")
     if cell.damage:
         yield Line(f"left alone: {cell.damage}", "red")
+    for words in dict.fromkeys(filter(None, map(_replica_words, cell.replicas))):
+        yield Line(words)
     if cell.astray:
         yield Line(f"is not as Git says on {', '.join(cell.astray)}: gitops reconcile brings it there", "red")
+
+
+def _replica_words(one: Running) -> str:
+    """What an autoscaler runs, where that is more than the least."""
+    if one.replicas <= one.least:
+        return ""
+    ready = "" if one.ready in (None, one.replicas) else f", {one.ready} of them ready"
+    return f"{one.version} runs {one.replicas} replicas on {one.cluster}{ready} (declared: {one.least} to {one.most})"
 
 
 def _hint(unit: str, why: str) -> str:

@@ -189,7 +189,7 @@ def _pool(use: PoolUse) -> tuple[str, ...]:
     return (
         code(f"{use.cluster}/{use.pool}"),
         code(use.gpu_type),
-        f"{use.before} → {use.after}",
+        f"{wording.gpus_now(use)} → {use.after}",
         f"{use.peak}{mark}",
         str(use.capacity),
         f"{before} → {after}",

@@ -186,7 +186,7 @@ def _capacity(capacity: Sequence[PoolUse]) -> Iterator[Line]:
 
 
 def _pool(use: PoolUse) -> tuple[str, ...]:
-    gpus = (str(number) for number in (use.before, use.after, use.peak, use.capacity))
+    gpus = (wording.gpus_now(use), *map(str, (use.after, use.peak, use.capacity)))
     prices = (wording.price(hourly) for hourly in (use.hourly_before, use.hourly_after, use.hourly_peak))
     mark = "!" if use.peak > use.capacity else ""
     return (f"  {use.cluster}/{use.pool}", use.gpu_type, *gpus, *prices, mark)

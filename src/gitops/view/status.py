@@ -6,16 +6,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from gitops.plan.census import NOTHING_SEEN, Census
+from gitops.plan.lives import models_of
 from gitops.plan.observed import Readiness
 from gitops.plan.rollouts import Course, courses, first_entry
 from gitops.plan.stored import Stored, damaged_units
 from gitops.rollout.approvals import Uncounted
 from gitops.rollout.release import Release, time_of
 from gitops.rollout.state import Candidate
+from gitops.spec.pipeline import Model
 from gitops.spec.promotion import wave_of
 from gitops.spec.resolved import Spec
 from gitops.values import UnitKey
-from gitops.view.board import BoardRow, Cell, Rejected, Rollout, Traffic, Warm
+from gitops.view.board import BoardRow, Cell, Rejected, Rollout, Running, Traffic, Warm
 from gitops.view.standing import phase_words, shares, watched_until
 
 
@@ -29,6 +32,8 @@ class Seen:
     """Clusters that could not be asked, and why."""
     astray: Mapping[UnitKey, tuple[str, ...]] = field(default_factory=dict)
     """Units that are not where Git says, with the clusters."""
+    census: Census = NOTHING_SEEN
+    """What runs there."""
 
 
 def board_rows(
@@ -89,7 +94,18 @@ def _cell(spec: Spec, stored: Stored, unit: UnitKey, course: Course | None, now:
         ),
         traffic=tuple(_traffic(spec, release)),
         astray=seen.astray.get(unit, ()) if seen else (),
+        replicas=tuple(_running(release, model, seen)) if seen else (),
     )
+
+
+def _running(release: Release, model: Model | None, seen: Seen) -> Iterator[Running]:
+    """How many replicas each version has on each cluster that was looked at, beside what is declared."""
+    models = models_of(release, model)
+    for cluster in release.rendered.trees:
+        for version, one in models.items():
+            if workload := seen.census.workloads.get(cluster, {}).get((release.unit, version)):
+                bounds = one.serve.replicas
+                yield Running(cluster, version, workload.ready, workload.replicas, bounds.min, bounds.max)
 
 
 def _traffic(spec: Spec, release: Release) -> Iterator[Traffic]:

@@ -184,6 +184,11 @@ def infrastructure_words(cluster: ClusterInfrastructure, changes: list[ResourceC
     return f"{cluster.cluster}: {tally(line.action for line in changes)}{new}"
 
 
+def gpus_now(use: PoolUse) -> str:
+    """`2`, or `2 (4 live)` where autoscalers run more than the least."""
+    return f"{use.before} ({use.live} live)" if use.live not in (None, use.before) else str(use.before)
+
+
 def price(hourly: float | None) -> str:
     """US dollars an hour."""
     return "unknown" if hourly is None else f"{hourly:,.2f}"

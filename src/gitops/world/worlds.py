@@ -172,7 +172,28 @@ class World:
         speed = spec.speed if isinstance(spec, EmbeddedCluster) else EmbeddedCluster.model_fields["speed"].default
         nodes = [EmbeddedPool(pool.name, pool.gpus, pool.max, pool.selector) for pool in pools(spec).values()]
         path = self._state / "clusters" / f"{name}.db"
-        return open_embedded(path, nodes, speed, self.clock.now, lambda: self.owner(name))
+        return open_embedded(path, nodes, speed, self.clock.now, lambda: self.owner(name), self._needs(name))
+
+    def _needs(self, cluster: str) -> Mapping[tuple[str, str], int]:
+        """How many replicas the requests of each model take on a cluster, by namespace, as `simulation.yaml` says.
+
+        A file with a mistake in it says nothing: whoever asks for metrics is told.
+        """
+        source = read_simulation(self._project)
+        if source is None:
+            return {}
+        from gitops.spec.simulation import load_simulation
+
+        try:
+            needs = load_simulation(source, self._spec).needs
+        except GitopsError:
+            return {}
+        here = self._spec.cluster_environments[cluster]
+        return {
+            (self._spec.namespace(unit.environment), unit.model): replicas
+            for unit, replicas in needs.items()
+            if unit.environment in here
+        }
 
 
 def _all_to_stable(unit: UnitKey) -> Sequence[tuple[float, Mapping[str, float]]]:

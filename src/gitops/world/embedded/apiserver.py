@@ -15,14 +15,16 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import orjson
 
 from gitops.world.embedded import fieldset
 from gitops.world.embedded.answers import Refusal, answer, conflict, invalid, modified, not_found, refused
+from gitops.world.embedded.autoscaling import AUTOSCALERS, Needs
 from gitops.world.embedded.pods import DEPLOYMENTS, PODS, rfc3339
-from gitops.world.embedded.simulate import AUTOSCALERS, EmbeddedPool, Simulation
+from gitops.world.embedded.simulate import EmbeddedPool, Simulation
 from gitops.world.embedded.store import Key, Store
 from gitops.world.kubernetes.cluster import KubernetesCluster, OwnerNow
 from gitops.world.kubernetes.errors import ClusterError
@@ -51,13 +53,14 @@ def open_embedded(
     speed: float,
     now: Callable[[], float] = time.time,
     owner: OwnerNow | None = None,
+    needs: Needs = MappingProxyType({}),
 ) -> KubernetesCluster:
     """The embedded cluster in that file, made if it is not there. `now` gives seconds since the epoch.
 
     Raises ClusterError when the file is something else.
     """
     try:
-        server = ApiServer(path, pools, speed, now)
+        server = ApiServer(path, pools, speed, now, needs)
     except OSError as error:
         raise _unusable(error.strerror or str(error), path, _MEND_ACCESS) from error
     except sqlite3.DatabaseError as error:
@@ -77,18 +80,28 @@ def _unusable(reason: str, path: Path, hint: str) -> ClusterError:
 class ApiServer:
     """Requests in, answers out; see the Transport protocol. Safe in several threads and processes."""
 
-    def __init__(self, path: Path, pools: Sequence[EmbeddedPool], speed: float, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        pools: Sequence[EmbeddedPool],
+        speed: float,
+        now: Callable[[], float],
+        needs: Needs = MappingProxyType({}),
+    ) -> None:
         self._now = now
         self._path = path
         self._store = Store(path)
-        self._simulation = Simulation(self._store, pools, speed)
+        self._simulation = Simulation(self._store, pools, speed, needs)
         with self._store.transaction():
-            self._simulation.look_at_pools()
+            self._simulation.look_around()
             for name in ("default", "kube-system"):
                 key = Key("namespaces.v1", "", name)
                 if self._store.get(key) is None:
                     manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
                     self._write(key, None, manifest, {}, dry_run=False)
+
+    def _is_simulated(self, resource: str) -> bool:
+        return resource in _SIMULATED or self._simulation.depends_on(resource)
 
     def close(self) -> None:
         """Close the file."""
@@ -131,7 +144,7 @@ class ApiServer:
             with self._store.transaction(write=False):
                 return self._get(key) if key.name else self._list(kind, key, query)
         with self._store.transaction():
-            if key.resource in _SIMULATED:
+            if self._is_simulated(key.resource):
                 self._simulation.catch_up(self._now())
             if method == "PATCH" and content_type == "application/apply-patch+yaml":
                 return self._apply(kind, key, query, content)
@@ -255,7 +268,7 @@ class ApiServer:
             self._store.remove(key)
             if key.resource == "namespaces.v1":
                 self._store.remove_namespace(key.name)
-            if key.resource in _SIMULATED:
+            if self._is_simulated(key.resource):
                 self._simulation.disturb(key.resource)
         return answer(200, {"apiVersion": "v1", "kind": "Status", "status": "Success"})
 
@@ -288,7 +301,7 @@ class ApiServer:
         if not dry_run:
             metadata["resourceVersion"] = str(self._store.count("resourceVersion"))
             self._store.put(key, manifest)
-            if key.resource in _SIMULATED:
+            if self._is_simulated(key.resource):
                 self._simulation.disturb(key.resource)
         return manifest
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gitops.values import API_GROUP
+from gitops.world.embedded.autoscaling import ROUTES, Needs, autoscaled
 from gitops.world.embedded.pods import (
     DEPLOYMENTS,
     GPU,
@@ -27,11 +28,6 @@ from gitops.world.embedded.store import Key, Store
 
 LOAD_TIME = f"{API_GROUP}/load-time-seconds"
 """Annotation of a pod template: how long a pod takes from its node to Ready. Default: one second."""
-AUTOSCALERS: Mapping[str, tuple[str, int]] = {
-    "horizontalpodautoscalers.autoscaling/v2": ("minReplicas", 1),
-    "scaledobjects.keda.sh/v1alpha1": ("minReplicaCount", 0),
-}
-"""Resource, the field of its spec with the least number of replicas, and that field's default."""
 _REACTION_SECONDS = 0.2
 
 Manifest = dict[str, Any]
@@ -85,28 +81,35 @@ class _State:
 class Simulation:
     """What the controllers, the scheduler and the kubelets of a cluster with these pools would do.
 
-    `speed` divides load times and deadlines. Every method belongs into a transaction of the store.
+    `speed` divides load times and deadlines, and `needs` says what autoscalers go by. Every method belongs into a
+    transaction of the store.
     """
 
-    def __init__(self, store: Store, pools: Sequence[EmbeddedPool], speed: float) -> None:
+    def __init__(self, store: Store, pools: Sequence[EmbeddedPool], speed: float, needs: Needs) -> None:
         self._store = store
+        self._needs = needs
         self._speed = speed
-        self._least: tuple[float, Mapping[Owner, int]] = (-1, {})
+        self._kept: tuple[float, Mapping[Owner, int]] = (-1, {})
         self._nodes = [_Node("cpu-0", 0, {})]
         for pool in pools:
             self._nodes += [_Node(f"{pool.name}-{index}", pool.gpus, pool.labels) for index in range(pool.nodes)]
 
-    def look_at_pools(self) -> None:
-        """Let pods that wait try again when the pools are not those of the last time."""
-        nodes = zlib.crc32(repr(self._nodes).encode())
+    def look_around(self) -> None:
+        """Let pods that wait try again, and autoscalers react, when pools or load are not those of the last time."""
+        nodes = zlib.crc32(repr((self._nodes, sorted(self._needs.items()))).encode())
         if self._store.number("nodes") != nodes:
             self._store.set_number("nodes", nodes)
             self.disturb()
 
+    def depends_on(self, resource: str) -> bool:
+        """Whether autoscalers look at objects of this resource: at routes only if they know the load."""
+        return bool(self._needs) and resource in ROUTES
+
     def disturb(self, resource: str = "") -> None:
         """Say that an object has changed on which the simulation depends, and of which resource it is."""
         self._store.set_number("disturbed", 1)
-        if resource != DEPLOYMENTS:
+        # A new Deployment may be the one that an autoscaler waits for.
+        if resource != DEPLOYMENTS or self._needs:
             self._store.count("autoscalers")
 
     def is_due(self, now: float) -> bool:
@@ -186,23 +189,16 @@ class Simulation:
             self._store.put(key, pod.stored())
 
     def _replicas(self, manifest: Manifest) -> int:
-        """As declared, else what an autoscaler keeps at least, else one."""
+        """As declared, else what an autoscaler keeps, else one."""
         declared = manifest["spec"].get("replicas")
         return int(declared) if declared is not None else self._autoscaled().get(_owner(manifest), 1)
 
     def _autoscaled(self) -> Mapping[Owner, int]:
-        """The least number of replicas that autoscalers keep, by deployment; read anew when one was written."""
+        """What autoscalers keep, by deployment; read anew when anything changed that they go by."""
         version = self._store.number("autoscalers")
-        if self._least[0] != version:
-            self._least = version, dict(self._read_autoscaled())
-        return self._least[1]
-
-    def _read_autoscaled(self) -> Iterator[tuple[Owner, int]]:
-        for resource, (name, default) in AUTOSCALERS.items():
-            for manifest in self._store.scan(resource):
-                spec = manifest.get("spec", {})
-                target = spec.get("scaleTargetRef", {}).get("name", "")
-                yield (manifest["metadata"]["namespace"], target), int(spec.get(name, default))
+        if self._kept[0] != version:
+            self._kept = version, dict(autoscaled(self._store, self._needs))
+        return self._kept[1]
 
     # --- Controllers and scheduler ---------------------------------------------------------------------------
 
