@@ -321,7 +321,12 @@ def test_without_room_nothing_is_rendered_and_the_wait_has_an_end() -> None:
     assert walk.state.phase == "waiting-for-capacity"
     assert walk.look(CANARY.capacity_timeout - 1).kind == "hold"
     assert walk.look(1).kind == "roll-back"
-    assert "no room" in rejected(walk.state).reason
+    assert walk.state.rejected == ()
+    assert walk.look(60).sentence == (
+        "2.3.0 waits for a person since it went back without a verdict: no room to carry 1 % within 3600 s"
+    )
+    assert walk.say("retry", seconds=60).kind == "retry"
+    assert walk.look(60, room=True).kind == "start"
 
 
 def test_room_lets_it_start() -> None:
@@ -956,9 +961,8 @@ def test_the_document_has_every_strategy_verdict_command_and_trailer() -> None:
     assert [row[0] for row in rows("| verdict |")] == list(get_args(Status))
     assert {row[0].strip("`").removeprefix("gitops ") for row in rows("## What people can do")} == set(CAUTION)
     told = Event("pause", 1, NEW, "x", "baking", 1, 2, 3, 4, 5, (5, 6), 1, 2, True, by="x", reason="x", rejects=True)
-    said = {
-        key for key, _ in trailers_of(replace(told, tolerates=("x",), drained=1, until=1, load=(("eu", Fraction(2)),)))
-    }
+    told = replace(told, tolerates=("x",), waits="person", drained=1, until=1, load=(("eu", Fraction(2)),))
+    said = {key for key, _ in trailers_of(told)}
     shown = {key for row in rows("| trailer |") for key in re.findall(r"`([\w-]+)`", row[0])}
     assert shown == said | {"Rollout", "Model", "Environment", "Spec-Commit"}
 

@@ -93,6 +93,7 @@ looks = st.builds(
     freeze=st.sampled_from(("", "", "", "holidays")),
     load=st.sampled_from(((), (), (("eu", Fraction(2)),), (("eu", Fraction(3, 2)), ("us", Fraction(2))))),
     held=st.one_of(st.just(()), st.lists(percent, min_size=1, max_size=3).map(tuple)),
+    unseen=st.sampled_from(("", "", "eu-1: connection refused")),
 )
 
 
@@ -130,6 +131,7 @@ def checked(policy: Policy, before: RolloutState, seen: Observation) -> Decision
     _weights(policy, before, seen, decision)
     _permission(policy, before, seen, decision)
     _people(before, seen, decision)
+    _verdicts(before, seen, decision)
     return decision
 
 
@@ -221,6 +223,19 @@ def _people(before: RolloutState, seen: Observation, decision: Decision) -> None
     if rejection and decision.kind != "retry":
         assert decision.kind not in ("start", "advance", "promote")
         assert decision.state.rejection(seen.target.digest) or decision.kind == "clear" or "retry" in asked
+
+
+def _verdicts(before: RolloutState, seen: Observation, decision: Decision) -> None:
+    """Nothing is rejected but by a person, or for what is seen at this very look; what is left waits or may start."""
+    if decision.event and decision.event.rejects:
+        beyond = [one for one in seen.results if isinstance(one, Verdict) and one.status in ("warn", "fail")]
+        unready = [one for one in (seen.ready, *seen.ready_waves) if one is not None and one < 100]
+        assert beyond or unready or any(one.kind in ("abort", "rollback") for one in seen.commands)
+        assert not decision.event.waits
+    back = before.returned_as(seen.target)
+    if decision.kind == "start" and back and not seen.commands:
+        assert back.waits == "sight"
+        assert not seen.unseen
 
 
 class Rollouts(RuleBasedStateMachine):
@@ -411,6 +426,38 @@ def test_step_is_total_for_any_moment(policy: Policy, history: list[Observation]
     for now in (-1, 0, 2**62):
         step(policy, state, replace(last, now=now))
         step(replace(policy, steps=(), stride=0, gates=("gone",)), state, replace(last, now=now))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    policies,
+    st.lists(
+        st.tuples(
+            st.sampled_from((0, 60, 600, 3600, 86_400, 30 * 3600, -3600)),
+            st.sampled_from(("passes", "outage", "no data", "too few samples", "nothing")),
+            st.sampled_from((100, None)),
+            st.sampled_from(("", "eu-1: connection refused")),
+            st.booleans(),
+        ),
+        max_size=40,
+    ),
+)
+def test_an_outage_is_no_verdict(policy: Policy, history: list[tuple[int, str, int | None, str, bool]]) -> None:
+    """Clusters and metrics that do not answer, full pools and clocks that jump never reject a version."""
+    state, now = RolloutState(stable=OLD), 1_000_000
+    for later, said, ready, unseen, room in history:
+        now += later
+        results: tuple[Result, ...] = tuple(Verdict(gate, "pass", "pass") for gate in GATES)
+        if said == "outage":
+            results = tuple(QueryFailure(gate, "failed", outage=True) for gate in GATES)
+        elif said != "passes":
+            status: Status = "no data" if said == "no data" else "too few samples"
+            results = () if said == "nothing" else tuple(Verdict(gate, status, said) for gate in GATES)
+        seen = replace(well(now), results=results, ready=ready, ready_waves=(ready,) * 3, unseen=unseen, room=room)
+        decision = checked(policy, state, seen)
+        state = decision.state
+        assert state.rejected == ()
+        assert state.stable in (OLD, NEW)
 
 
 def test_every_arrow_of_the_table_is_taken() -> None:

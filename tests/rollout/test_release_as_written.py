@@ -17,7 +17,7 @@ from gitops.rollout.release import (
     dump_release,
     parse_release,
 )
-from gitops.rollout.state import Approval, Candidate, Kept, ModelVersion, Pause, Rejection
+from gitops.rollout.state import Approval, Candidate, Kept, ModelVersion, Pause, Rejection, Returned
 from gitops.values import UnitKey
 
 GPUS = (("", 0), ("L4", 2))
@@ -56,6 +56,7 @@ def test_a_rollout_under_way_comes_back(candidate: Candidate | None, source: Spe
         candidate=candidate,
         kept=(Kept(ModelVersion("1.1.0", "sha256:11"), 5, 6, True), Kept(CHAT, 7, 8, False, 10, (10, 0))),
         rejected=(Rejection(NEXT, "latency-p99: 2 s", 9),),
+        returned=(Returned(NEXT, "no room to carry 10 %", 9, "person"),),
         approvals=(Approval("sha256:13", "ann@acme.example"),),
         load=(("one", Fraction(2)), ("two-2", Fraction(5, 3))),
         rollout_id="01JD0Q",

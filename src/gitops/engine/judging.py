@@ -92,6 +92,22 @@ def _of_stable(one: Inquiry, answers: Answers) -> Answer | None:
     return answers.get(one.stable) if one.stable else None
 
 
+def unanswered(session: Session, stored: Stored, waiting: Sequence[Standing], now: int) -> dict[UnitKey, str]:
+    """Why the metrics of these units cannot be read now: what their gates would be told of stable."""
+    asked: dict[UnitKey, list[Question]] = {}
+    for here in waiting:
+        monitoring, stable = here.environment.monitoring, here.state.stable
+        look = look_of(monitoring.interval if monitoring else 15, 0)
+        gates = session.spec.pipeline.rollouts[here.model.rollout].gates if stable else ()
+        asked[here.unit] = [
+            _question(session, here, stable, gate, now - 3 * look, look) for gate in gates if stable is not None
+        ]
+    answers = _answers(session, stored, (), [question for found in asked.values() for question in found], now)
+    found = {unit: [answers.get(question) for question in questions] for unit, questions in asked.items()}
+    silent = {unit: [one for one in said if isinstance(one, Unanswered)] for unit, said in found.items()}
+    return {unit: said[0].reason for unit, said in silent.items() if said}
+
+
 def _inquiries(session: Session, here: Standing, now: int) -> Iterator[Inquiry]:
     candidate, stable = here.state.candidate, here.state.stable
     assert candidate is not None, "only rollouts under way are watched"

@@ -15,6 +15,7 @@ from gitops.engine.delivering import Delivery, deliver, settle
 from gitops.engine.judging import Memory, judge
 from gitops.engine.planning import check_rendered, foreign_commits, new_rollout_id
 from gitops.engine.session import Session
+from gitops.engine.unseen import unseen
 from gitops.engine.watching import Key, Sight, Trouble, look, lost_for, troubles
 from gitops.errors import GitopsError, Moved
 from gitops.plan.desired import changes, render_steps
@@ -153,10 +154,11 @@ def _view(session: Session, memory: Memory, commands: Commands, only: Collection
     if not blindly:
         watched = [here for unit, here in found.items() if _has_traffic(here) and unit not in sight.astray]
         results = judge(session, stored, watched, now, memory)
+    blocked = {} if blindly else unseen(session, stored, found, sight, now)
     room, said = Room(session.spec, stored, census), troubles(session, sight, _getting_ready(found))
     observations = {}
     for unit, here in found.items():
-        seen = _troubled(here.observe(now, room), here, sight, said)
+        seen = replace(_troubled(here.observe(now, room), here, sight, said), unseen=blocked.get(unit, ""))
         observations[unit] = _observed(
             seen, here, sight, results.get(unit, ()), commands.get(unit), unit in sight.astray
         )

@@ -165,6 +165,7 @@ def recorded(release: Release, state: RolloutState, models: Mapping[str, Model])
         candidate=state.candidate,
         kept=state.kept,
         rejected=state.rejected,
+        returned=state.returned,
         approvals=state.approvals,
         load=state.load,
         models=MappingProxyType({version.version: _dumped(models, version) for version in running}),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from gitops.rollout.course import Case, Course
+from gitops.rollout.endings import BACK, BackCause, PauseCause
 from gitops.rollout.events import Event, one_line
 from gitops.rollout.load import load_words
 from gitops.rollout.phases import Kind, Stage
-from gitops.rollout.state import Candidate, Kept, ModelVersion, PauseCause
+from gitops.rollout.state import Candidate, Kept, ModelVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,9 @@ class Underway(Course):
         accepted = tuple(dict.fromkeys((*self.candidate.tolerated, *tolerates)))
         return self._event("resume", reason, stage="baking" if watched else stage, by=by, tolerates=accepted)
 
-    def roll_back(self, reason: str, by: str = "", *, rejects: bool = True) -> Event:
+    def roll_back(self, reason: str, by: str = "", *, cause: BackCause = "person") -> Event:
         """All traffic to stable, whatever capacity it has."""
-        return roll_back(self, self.candidate.version, self.state.stable, reason, by, rejects=rejects)
+        return roll_back(self, self.candidate.version, self.state.stable, reason, by, cause=cause)
 
     def _event(self, kind: Kind, reason: str, **fields: object) -> Event:
         candidate = self.candidate
@@ -118,15 +119,22 @@ def _wanted_by(case: Case, by: str, hotfix: bool) -> str:
 
 
 def roll_back(
-    case: Case, leaving: ModelVersion, to: ModelVersion | None, reason: str, by: str = "", *, rejects: bool = True
+    case: Case,
+    leaving: ModelVersion,
+    to: ModelVersion | None,
+    reason: str,
+    by: str = "",
+    *,
+    cause: BackCause = "person",
 ) -> Event:
     """All traffic from `leaving` to `to`; the pods of what lost it stay until its requests are over.
 
-    Only what the spec names is rejected: another version would not come back anyway.
+    Only what the spec names is rejected, or waits: another version would not come back anyway.
     """
     over = case.seen.now + case.policy.drain
-    rejects = rejects and leaving.digest == case.seen.target.digest
-    fields = {"by": by, "rejects": rejects, "drained": over, "until": over, "load": case.load}
+    named, ending = leaving.digest == case.seen.target.digest, BACK[cause]
+    rejects, waits = named and ending.outcome == "rejected", ending.waits if named else ""
+    fields = {"by": by, "rejects": rejects, "waits": waits, "drained": over, "until": over, "load": case.load}
     return _event(case, "roll-back", leaving, reason, **fields, previous=to.version if to else "")
 
 

@@ -71,7 +71,7 @@ def _warm(case: Case, version: str) -> Kept | None:
 
 def _retry(case: Case, command: Command) -> Event | str:
     target = case.seen.target
-    if not case.state.rejection(target.digest):
+    if not (case.state.rejection(target.digest) or case.state.returned_as(target)):
         return f"{target.version} is not rejected"
     return settle(case, "retry", f"{target.version} may be tried again, says {command.by}", command.by)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from gitops.errors import GitopsError
+from gitops.rollout.endings import PauseCause, Waits
 from gitops.rollout.load import Loads
 from gitops.rollout.phases import Kind, Stage
 from gitops.rollout.state import (
@@ -18,8 +19,8 @@ from gitops.rollout.state import (
     Kept,
     ModelVersion,
     Pause,
-    PauseCause,
     Rejection,
+    Returned,
     RolloutState,
 )
 
@@ -54,6 +55,8 @@ class Event:
     tolerates: tuple[str, ...] = ()
     rejects: bool = False
     """A roll-back after which the version stays away until the spec changes or a person retries it."""
+    waits: Waits = ""
+    """What the version waits for after a roll-back that does not reject it."""
     drained: int = 0
     until: int = 0
     load: Loads = ()
@@ -80,12 +83,13 @@ def evolve(state: RolloutState, event: Event) -> RolloutState:
         case "size":
             return replace(state, load=event.load)
         case "retry":
-            return replace(state, rejected=_others(state.rejected, event.version.digest))
+            rejected = _others(state.rejected, event.version.digest)
+            return replace(state, rejected=rejected, returned=_without(state.returned, event.version))
         case "approve":
             approval = Approval(event.version.digest, event.by)
             return replace(state, approvals=(*state.approvals, approval))
         case "clear":
-            return replace(state, rejected=(), approvals=_approvals(state, event.version.digest))
+            return replace(state, rejected=(), returned=(), approvals=_approvals(state, event.version.digest))
         case "scale" | "advance":
             return replace(state, candidate=_moved(_candidate(state, event), event), load=event.load)
         case _:
@@ -149,7 +153,8 @@ def _start(state: RolloutState, event: Event) -> RolloutState:
     kept = tuple(one for one in state.kept if one.version.version != event.version.version)
     # Consent lasts until the version is stable or rejected: what a freeze took back starts again without asking.
     approvals = _approvals(state, event.version.digest)
-    return replace(state, candidate=candidate, kept=kept, rejected=(), approvals=approvals, load=load)
+    after = replace(state, candidate=candidate, kept=kept, load=load)
+    return replace(after, rejected=(), returned=(), approvals=approvals)
 
 
 def _promote(state: RolloutState, event: Event) -> RolloutState:
@@ -174,8 +179,11 @@ def _roll_back(state: RolloutState, event: Event) -> RolloutState:
         stable = back
     approvals = () if event.rejects else state.approvals
     rejected = _rejected(state, event)
-    kept = (*kept, *leaving)
-    after = replace(state, stable=stable, candidate=None, kept=kept, rejected=rejected, approvals=approvals)
+    returned = _without(state.returned, event.version)
+    if event.waits:
+        returned = (*returned, Returned(event.version, event.reason, event.at, event.waits))
+    after = replace(state, stable=stable, candidate=None, kept=(*kept, *leaving))
+    after = replace(after, rejected=rejected, returned=returned, approvals=approvals)
     return _released(replace(after, load=event.load or state.load))
 
 
@@ -193,6 +201,10 @@ def _rejected(state: RolloutState, event: Event) -> tuple[Rejection, ...]:
 
 def _approvals(state: RolloutState, digest: str) -> tuple[Approval, ...]:
     return tuple(one for one in state.approvals if one.digest == digest)
+
+
+def _without(returned: Iterable[Returned], version: ModelVersion) -> tuple[Returned, ...]:
+    return tuple(one for one in returned if one.version != version)
 
 
 def _others(rejected: Iterable[Rejection], digest: str) -> tuple[Rejection, ...]:

@@ -29,7 +29,7 @@ from gitops.rollout.judgement import sentences
 from gitops.rollout.observation import Command, Observation
 from gitops.rollout.phases import Kind
 from gitops.rollout.policy import Policy
-from gitops.rollout.progress import holding, proceed
+from gitops.rollout.progress import holding, over_time, proceed
 from gitops.rollout.replay import trailers_of
 from gitops.rollout.state import ModelVersion, RolloutState
 
@@ -131,12 +131,12 @@ def _superseded(case: Underway) -> Event | None:
     target = case.seen.target
     if target == case.candidate.version:
         return None
-    return case.roll_back(f"the spec names {target.version} now", rejects=False)
+    return case.roll_back(f"the spec names {target.version} now", cause="new target")
 
 
 def _critical(case: Underway) -> Event | None:
     failed = case.judgement.failed
-    return case.roll_back(sentences(failed)) if failed else None
+    return case.roll_back(sentences(failed), cause="gate") if failed else None
 
 
 def _lost_capacity(case: Underway) -> Event | None:
@@ -150,7 +150,7 @@ def _lost_capacity(case: Underway) -> Event | None:
     reason = f"ready capacity{case.place(wave)} fell to {ready} %, below its {load} %"
     if case.policy.lost_capacity == "roll-back":
         if case.gains_by_going_back:
-            return case.roll_back(reason, rejects=case.seen.crashed)
+            return case.roll_back(reason, cause="crashed" if case.seen.crashed else "lost capacity")
         reason += f"; {case.stable} is ready for {case.seen.stable_ready or 0} % only"
     return None if case.candidate.pause else case.pause("capacity", reason)
 
@@ -165,8 +165,8 @@ def _overdue(case: Underway) -> Event | None:
         return None
     reason = f"at {case.candidate.load} % for longer than all its deadlines together ({limit} s)"
     if case.frozen:
-        return case.roll_back(f"{reason}, frozen: {case.frozen}", rejects=False)
-    return case.roll_back(reason, rejects=not case.lacks_capacity)
+        return case.roll_back(f"{reason}, frozen: {case.frozen}", cause="frozen")
+    return case.roll_back(reason, cause=over_time(case, case.candidate.since + limit))
 
 
 def _more_load(case: Case) -> Event | None:

@@ -59,6 +59,8 @@ class Observation:
     """The same of stable, in every cluster: traffic goes back only where something takes it."""
     room: bool = True
     """Whether the clusters have, or may grow, room for what the next weight needs (`machine.needed`)."""
+    unseen: str = ""
+    """Why a version could not be judged now (a cluster or the metrics do not answer); empty when it could."""
     results: tuple[Result, ...] = ()
     """Gates, over requests since the present weight was set and the warm-up was over."""
     commands: tuple[Command, ...] = ()

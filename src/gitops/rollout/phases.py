@@ -95,7 +95,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition("promoting", "size", "promoting", "the load grew: every version grows with it"),
     # Stopped at the present weight
     Transition("paused", "resume", "baking", "gates pass and capacity is back, or a person resumes: a full bake again"),
-    Transition("paused", "resume", "starting", "a person resumes before the first traffic"),
+    Transition("paused", "resume", "starting", "as before, or replicas can be seen again, before the first traffic"),
     Transition("paused", "resume", "waiting-for-capacity", "a person resumes before the first traffic"),
     Transition("paused", "resume", "promoting", "a person resumes, or capacity is back"),
     Transition("paused", "scale", "promoting", "a person promotes: the other steps are skipped"),

@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gitops.rollout.case import Underway, retire, settle, start
-from gitops.rollout.course import Case
+from gitops.rollout.course import Case, Shortage
+from gitops.rollout.endings import BackCause
 from gitops.rollout.events import Event
 from gitops.rollout.judgement import Judgement, sentences
-from gitops.rollout.verdicts import Result
+from gitops.rollout.state import Returned
+from gitops.rollout.verdicts import QueryFailure, Result
 from gitops.values import person_key
+
+UNWATCHED = 3600
+"""Seconds: whoever notices a deadline so late has not looked meanwhile, or goes by a clock that jumped."""
 
 
 def proceed(case: Case) -> Event | None:
@@ -48,7 +53,8 @@ def holding(case: Case) -> str:
 
 def _idle(case: Case) -> Event | None:
     target, state = case.seen.target, case.state
-    past = {one.version.digest for one in state.rejected} | {one.digest for one in state.approvals}
+    past = {one.version.digest for one in state.rejected} | {one.version.digest for one in state.returned}
+    past |= {one.digest for one in state.approvals}
     if past - {target.digest}:
         return settle(case, "clear", f"the spec names {target.version} now: rejections and approvals of others lapse")
     return None if target == state.stable or obstacle(case) else start(case)
@@ -62,6 +68,8 @@ def obstacle(case: Case, *, asked: bool = False, hotfix: bool = False) -> str:
     version, seen = case.seen.target.version, case.seen
     if rejection := case.state.rejection(seen.target.digest):
         return f"{version} is rejected: {rejection.reason}"
+    if (back := case.state.returned_as(seen.target)) and not asked and (waits := _waits_after(case, back)):
+        return f"{version} {waits}"
     if seen.entry and not hotfix:
         return f"{version} waits: {seen.entry}"
     if seen.freeze and not hotfix:
@@ -73,6 +81,13 @@ def obstacle(case: Case, *, asked: bool = False, hotfix: bool = False) -> str:
     if seen.manual and case.policy.approvals < 1 and not asked:
         return f"{version} waits for a person to promote it"
     return ""
+
+
+def _waits_after(case: Case, back: Returned) -> str:
+    """What a version waits for that went back without a verdict; empty when that is over."""
+    if back.waits == "person":
+        return f"waits for a person since it went back without a verdict: {back.reason}"
+    return f"waits to be seen again ({case.seen.unseen}); it went back: {back.reason}" if case.seen.unseen else ""
 
 
 def _approved_by(case: Case) -> dict[str, str]:
@@ -97,19 +112,33 @@ def _waiting(case: Underway) -> Event | None:
     if spare:
         return retire(case, spare[0], f"{spare[0].version.version} makes room for {case.candidate.version.version}")
     if case.elapsed(case.candidate.entered) >= case.policy.capacity_timeout:
-        return case.roll_back(f"no room to carry {case.ahead} within {case.policy.capacity_timeout} s")
+        return case.roll_back(f"no room to carry {case.ahead} within {case.policy.capacity_timeout} s", cause="no room")
     return None
 
 
 def _reach(case: Underway) -> Event | None:
     """Take the next weight as soon as ready capacity covers it."""
     if short := case.shortages(case.wanted):
-        if case.elapsed(case.candidate.entered) >= case.policy.ready_timeout:
-            wanted = f"{short[0].wanted} %{case.place(short[0].wave)}"
-            return case.roll_back(f"not ready to carry {wanted} within {case.policy.ready_timeout} s{_trouble(case)}")
-        return None
+        return _short(case, short)
     judged = case.candidate.stage == "promoting" or _excused(case, case.judgement).passes
     return _forward(case) if judged and not case.frozen else None
+
+
+def _short(case: Underway, short: tuple[Shortage, ...]) -> Event | None:
+    """Only pods that were seen can be too late: whoever was not seen for half of the time is waited for anew."""
+    waited, limit = case.elapsed(case.candidate.entered), case.policy.ready_timeout
+    unknown = any(one.ready is None for one in short)
+    if unknown and case.seen.unseen and 2 * waited >= limit:
+        return case.pause("unseen", f"its replicas cannot be seen: {case.seen.unseen}")
+    if waited < limit:
+        return None
+    wanted = f"{short[0].wanted} %{case.place(short[0].wave)}"
+    if unknown:
+        reason = f"not seen to be ready to carry {wanted} within {limit} s{_trouble(case)}"
+        return case.roll_back(reason, cause="unknown capacity")
+    if waited - limit > UNWATCHED:
+        return case.pause("unseen", f"no look at its replicas for {waited - limit} s, or the clock jumped")
+    return case.roll_back(f"not ready to carry {wanted} within {limit} s{_trouble(case)}", cause="not ready")
 
 
 def _forward(case: Underway) -> Event:
@@ -170,10 +199,12 @@ def _undecided(case: Underway, judgement: Judgement) -> Event | None:
     policy = case.policy
     if _late(case, judgement.missing, policy.no_data_deadline):
         reason = f"{sentences(judgement.missing)}, for longer than {policy.no_data_deadline} s"
-        return case.roll_back(reason) if policy.no_data == "roll-back" else case.pause("no data", reason)
+        back = policy.no_data == "roll-back"
+        return case.roll_back(reason, cause="no data") if back else case.pause("no data", reason)
     if policy.too_few != "advance" and _late(case, judgement.few, policy.too_few_deadline):
         reason = f"{sentences(judgement.few)}, for longer than {policy.too_few_deadline} s"
-        return case.roll_back(reason) if policy.too_few == "roll-back" else case.pause("no data", reason)
+        back = policy.too_few == "roll-back"
+        return case.roll_back(reason, cause="too few samples") if back else case.pause("no data", reason)
     return None
 
 
@@ -218,13 +249,34 @@ def _paused(case: Underway) -> Event | None:
     if case.policy.pause_outcome == "roll-back" and waited >= case.policy.pause_timeout:
         reason = pause.reason if pause else ""
         reason = f"paused for longer than {case.policy.pause_timeout} s: {reason}"
-        return case.roll_back(reason, rejects=not case.lacks_capacity)
+        return case.roll_back(reason, cause=over_time(case, case.candidate.entered + case.policy.pause_timeout))
     return None
+
+
+def over_time(case: Underway, deadline: int) -> BackCause:
+    """What a pause or a weight that has lasted too long says of the version: only what is seen at this very look."""
+    if case.seen.now - deadline > UNWATCHED or _unseen(case):
+        return "unseen"
+    if case.lost and case.seen.crashed:
+        return "crashed"
+    return "still warned" if case.judgement.warned and not _asked_to_pause(case) else "unjudged"
+
+
+def _unseen(case: Underway) -> bool:
+    """Whether clusters or metrics do not answer. Before its first request nobody asks the gates."""
+    failures = any(isinstance(one, QueryFailure) for one in case.seen.results)
+    return bool(case.seen.unseen) or (case.candidate.load > 0 and failures)
+
+
+def _asked_to_pause(case: Underway) -> bool:
+    return case.candidate.pause is not None and case.candidate.pause.cause == "person"
 
 
 def _calm(case: Underway) -> bool:
     """Whether what stopped it is over, for at least a warm-up's time so that a flutter is not a commit a look."""
     if case.elapsed(case.candidate.entered) < case.policy.warm_up or case.missing:
+        return False
+    if case.candidate.pause and case.candidate.pause.cause == "unseen" and case.seen.unseen:
         return False
     good = case.judgement.passes and not case.judgement.doubtful
     return case.candidate.stage == "promoting" or good

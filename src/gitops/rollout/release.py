@@ -12,9 +12,10 @@ from typing import Any, get_args
 import orjson
 
 from gitops.errors import GitopsError
+from gitops.rollout.endings import PauseCause, Waits
 from gitops.rollout.load import Loads, read_loads, write_loads
 from gitops.rollout.phases import Stage
-from gitops.rollout.state import Approval, Candidate, Kept, ModelVersion, Pause, PauseCause, Rejection, RolloutState
+from gitops.rollout.state import Approval, Candidate, Kept, ModelVersion, Pause, Rejection, Returned, RolloutState
 from gitops.values import UnitKey
 
 API_VERSION = "gitops/v1"
@@ -84,6 +85,7 @@ class Release:
     approvals: tuple[Approval, ...] = ()
     load: Loads = ()
     """What its versions are sized for while there are several."""
+    returned: tuple[Returned, ...] = ()
     rollout_id: str = ""
     models: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -91,12 +93,13 @@ class Release:
     def state(self) -> RolloutState:
         """What the state machine goes on from."""
         stable = ModelVersion(self.stable.version, self.stable.digest)
-        return RolloutState(stable, self.candidate, self.kept, self.rejected, self.approvals, self.load)
+        given = (self.rejected, self.approvals, self.load, self.returned)
+        return RolloutState(stable, self.candidate, self.kept, *given)
 
     @property
     def settled(self) -> bool:
         """Whether nothing but the stable version is there."""
-        return not (self.candidate or self.kept or self.rejected or self.approvals)
+        return not (self.candidate or self.kept or self.rejected or self.approvals or self.returned)
 
 
 def dump_release(release: Release) -> bytes:
@@ -159,6 +162,7 @@ def _rollout_lines(release: Release) -> Iterator[str]:
     lists: tuple[tuple[str, list[dict[str, Any]]], ...] = (
         ("kept", [_kept_data(one) for one in release.kept]),
         ("rejected", [_rejection_data(one) for one in release.rejected]),
+        ("returned", [_returned_data(one) for one in release.returned]),
         ("approvals", [{"digest": one.digest, "by": one.by} for one in release.approvals]),
     )
     for name, items in lists:
@@ -264,6 +268,17 @@ def _percent(value: Any) -> int:
     return int(value)
 
 
+def _returned_data(one: Returned) -> dict[str, Any]:
+    version = {"version": one.version.version, "digest": one.version.digest}
+    return {**version, "reason": one.reason, "at": time_of(one.at), "waits": one.waits}
+
+
+def _returned(data: Mapping[str, Any]) -> Returned:
+    if data["waits"] not in get_args(Waits):
+        raise ValueError("waits")
+    return Returned(_version(data), data["reason"], seconds_of(data["at"]), data["waits"])
+
+
 def _rollout(raw: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of Release that `_rollout_lines` wrote."""
     return {
@@ -271,6 +286,7 @@ def _rollout(raw: Mapping[str, Any]) -> dict[str, Any]:
         "candidate": _candidate(raw["candidate"]) if raw.get("candidate") else None,
         "kept": tuple(map(_kept, raw.get("kept") or ())),
         "rejected": tuple(map(_rejection, raw.get("rejected") or ())),
+        "returned": tuple(map(_returned, raw.get("returned") or ())),
         "approvals": tuple(Approval(one["digest"], one["by"]) for one in raw.get("approvals") or ()),
         "load": read_loads(raw.get("load", "")),
     }

@@ -12,15 +12,16 @@ from datetime import UTC, datetime
 from typing import cast, get_args
 
 from gitops.errors import GitopsError
+from gitops.rollout.endings import PauseCause, Waits
 from gitops.rollout.events import Event, evolve, one_line
 from gitops.rollout.load import read_loads, write_loads
 from gitops.rollout.phases import Kind, Stage
-from gitops.rollout.state import ModelVersion, PauseCause, RolloutState
+from gitops.rollout.state import ModelVersion, RolloutState
 
 Trailers = Sequence[tuple[str, str]]
 
 _STAGED: tuple[Kind, ...] = ("start", "scale", "resume")
-_KINDS, _STAGES, _CAUSES = get_args(Kind), get_args(Stage), get_args(PauseCause)
+_KINDS, _STAGES, _CAUSES, _WAITS = get_args(Kind), get_args(Stage), get_args(PauseCause), get_args(Waits)
 
 
 def trailers_of(event: Event) -> tuple[tuple[str, str], ...]:
@@ -46,6 +47,7 @@ def trailers_of(event: Event) -> tuple[tuple[str, str], ...]:
         *(("Tolerates", gate) for gate in event.tolerates),
         ("Rejects", event.version.digest if event.rejects else ""),
         ("Time", _time(event.at)),
+        ("Waits-For", event.waits),
         *((key, _time(at) if at else "") for key, at in times),
     ]
     return tuple((key, value) for key, value in found if value)
@@ -84,8 +86,11 @@ def _event(said: dict[str, str], kind: str, tolerates: tuple[str, ...]) -> Event
     step, _, steps = said.get("Step", "0").partition("/")
     wave, _, waves = said.get("Wave", "1/1").partition("/")
     stage, cause = said.get("Phase"), said.get("Cause", "person")
+    waits = said.get("Waits-For", "")
     if (stage is None) == (kind in _STAGED) or (stage and stage not in _STAGES) or cause not in _CAUSES:
         raise ValueError("Phase or Cause")
+    if waits not in _WAITS:
+        raise ValueError("Waits-For")
     if not 1 <= int(wave) <= int(waves):
         raise ValueError("Wave")
     return Event(
@@ -108,6 +113,7 @@ def _event(said: dict[str, str], kind: str, tolerates: tuple[str, ...]) -> Event
         reason=one_line(said.get("Reason", "")),
         tolerates=tolerates,
         rejects="Rejects" in said,
+        waits=cast(Waits, waits),
         drained=_seconds(said["Drained-At"]) if "Drained-At" in said else 0,
         until=_seconds(said["Kept-Until"]) if "Kept-Until" in said else 0,
         load=read_loads(said.get("Load", "")),

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from gitops.rollout.endings import PauseCause, Waits
 from gitops.rollout.load import Loads
 from gitops.rollout.phases import Phase, Stage
-
-PauseCause = Literal["person", "gate", "no data", "capacity"]
-"""Who or what stopped it. Only a person's pause never ends by itself."""
 
 
 class ModelVersion(NamedTuple):
@@ -102,6 +100,16 @@ class Rejection:
     at: int
 
 
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """A version that went back to stable without a verdict, and what it waits for before it starts again."""
+
+    version: ModelVersion
+    reason: str
+    at: int
+    waits: Waits
+
+
 class Approval(NamedTuple):
     """A person's consent to one digest."""
 
@@ -121,6 +129,7 @@ class RolloutState:
     load: Loads = ()
     """What every version is sized for until the last of them is gone: the live load when the rollout began, or more
     if it grew since. Autoscalers never go below it, so that going back finds what it takes over."""
+    returned: tuple[Returned, ...] = ()
 
     @property
     def phase(self) -> Phase:
@@ -157,3 +166,7 @@ class RolloutState:
     def rejection(self, digest: str) -> Rejection | None:
         """Why this digest is rejected, or None."""
         return next((one for one in self.rejected if one.version.digest == digest), None)
+
+    def returned_as(self, version: ModelVersion) -> Returned | None:
+        """How this version went back without a verdict, or None."""
+        return next((one for one in self.returned if one.version == version), None)

@@ -185,7 +185,8 @@ def _rest(state: RolloutState) -> str:
 def _roll_back(unit: UnitKey, state: RolloutState, event: Event) -> str:
     serves = f"{state.stable.version} serves all traffic" if state.stable else "nobody serves"
     retry = f"; {event.version.version} stays away until gitops retry {unit}" if event.rejects else ""
-    return f"{serves}; {event.reason}{retry}"
+    waits = {"person": f"; {event.version.version} waits for gitops retry {unit}", "": ""}
+    return f"{serves}; {event.reason}{retry or waits.get(event.waits, '; it starts again once it can be seen')}"
 
 
 def outcome(rejected: Mapping[UnitKey, str], waiting: Mapping[UnitKey, str]) -> Iterator[str]:

@@ -150,6 +150,7 @@ def answer(why: str) -> str:
     known = {
         " waits for approval": "gitops approve {0}",
         " waits for a person to promote it": "gitops promote {0}",
+        " waits for a person since it went back": "gitops retry {0}",
         " is not built": "gitops apply",
         " is not validated": "gitops apply",
         " no verified signature": "gitops models sign, then gitops apply",
