@@ -71,6 +71,30 @@ def test_it_enters_the_next_when_the_one_before_runs_it(tree: Tree) -> None:
     assert LATER not in tree.waiting(spec(TWO))
 
 
+def test_what_an_earlier_environment_rolls_back_pauses_in_a_later_one_until_a_person_says_so(tree: Tree) -> None:
+    tree.release_spec(spec(TWO))
+    while tree.release(CHAT).stable.version != "2.0.0":
+        tree.now += 600
+        tree.look(spec(TWO), CHAT, ready=100)
+    tree.release_spec(spec(TWO))
+    tree.now += 600
+    tree.look(spec(TWO), LATER, ready=100)
+    assert tree.release(LATER).candidate
+    back = tree.look(spec(TWO), CHAT, commands=(Command("rollback", "ada"),))
+    assert back
+    assert back.kind == "roll-back"
+    tree.now += 60
+    decision = tree.look(spec(TWO), LATER, ready=100)
+    assert decision
+    assert decision.kind == "pause"
+    assert decision.sentence.startswith("2.0.0 is rejected in dev since ")
+    assert decision.sentence.endswith(": rolled back by ada")
+    resumed = tree.look(spec(TWO), LATER, ready=100, commands=(Command("resume", "bob"),))
+    assert resumed
+    assert resumed.kind == "resume"
+    finish(tree, spec(TWO), LATER)
+
+
 def test_a_pinned_version_waits_for_no_other_environment(tree: Tree) -> None:
     pin = {"models": {"chat": {"version": TWO[0], "artifact": {"uri": "s3://a/b", "digest": f"sha256:{TWO[1] * 64}"}}}}
     assert decisions(tree, spec(ONE, **pin)) == {"prod": ["start"]}

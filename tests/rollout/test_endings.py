@@ -9,7 +9,7 @@ import pytest
 
 from gitops.rollout.endings import BACK, PAUSED, BackCause, Outcome, PauseCause
 from gitops.rollout.machine import trailers
-from gitops.rollout.observation import Command
+from gitops.rollout.observation import Command, Objection
 from gitops.rollout.policy import Policy
 from gitops.rollout.progress import UNWATCHED
 from gitops.rollout.release import dump_release, parse_release
@@ -73,12 +73,14 @@ ENDS: dict[BackCause, Callable[[], Walk]] = {
     "frozen": frozen,
     "new target": lambda: at_weight(10).given(target=NEXT),
 }
+REJECTED = (Objection("staging", "rolled back by ada", "2026-11-28T16:00:00Z"),)
 STOPS: dict[PauseCause, Callable[[], Walk]] = {
     "person": lambda: at_weight(10).given(commands=(Command("pause", "ada"),)),
     "gate": lambda: at_weight(10).given(results=saying("warn")),
     "no data": lambda: at_weight(10).given(results=outage()),
     "capacity": lambda: at_weight(50, replace(CANARY, lost_capacity="pause")).given(ready=49, lost_for=60),
     "unseen": lambda: starting().given(now=1_000_000 + CANARY.ready_timeout // 2, ready=None, unseen=DEAD),
+    "earlier": lambda: at_weight(50).given(objections=REJECTED),
 }
 
 
@@ -176,6 +178,68 @@ def test_a_deadline_that_nobody_watched_is_no_verdict() -> None:
     walk = paused()
     assert walk.look(UNWATCHED + 2).kind == "roll-back"
     assert [one.waits for one in walk.state.returned] == ["sight"]
+
+
+# --- Rejected in an earlier environment --------------------------------------------------------------------------
+
+
+def test_what_is_rejected_in_an_earlier_environment_pauses_until_a_person_says_so() -> None:
+    walk = at_weight(50).given(objections=REJECTED)
+    decision = walk.look(60)
+    assert decision.sentence == "2.3.0 is rejected in staging since 2026-11-28T16:00:00Z: rolled back by ada"
+    assert dict(trailers(decision))["Cause"] == "earlier"
+    assert walk.state.traffic.candidate == 50
+    assert {walk.look(HOUR).kind for _ in range(20)} == {"hold"}
+    assert walk.look(60, objections=()).kind == "hold", "also when it is tried again there"
+    before, said = walk.state, walk.given(objections=REJECTED).say("resume", by="bob")
+    assert said.sentence == f"resumed by bob, although {decision.sentence}"
+    assert dict(trailers(said))["Despite"] == "staging 2026-11-28T16:00:00Z"
+    assert replay([trailers(said)], before) == walk.state
+    assert walk.until("idle").state.stable == NEW, "one word is enough for the whole way"
+
+
+def test_a_later_rejection_is_another_one() -> None:
+    walk = at_weight(10).given(objections=REJECTED)
+    walk.look(60)
+    walk.say("resume")
+    assert walk.look(60).kind == "hold"
+    again = REJECTED[0]._replace(since="2026-11-29T09:00:00Z")
+    assert walk.look(60, objections=(again,)).kind == "pause"
+
+
+def test_a_pause_of_its_own_does_not_end_while_an_earlier_environment_rejects_it() -> None:
+    walk = at_weight(10)
+    walk.look(1, results=saying("warn"))
+    assert walk.look(60, results=passing(), objections=REJECTED).kind == "pause"
+    assert walk.look(CANARY.pause_timeout - 61).kind == "hold"
+    assert walk.look(1).kind == "roll-back"
+    assert walk.state.rejected == (), "here nothing speaks against it"
+    assert walk.look(1).sentence.startswith("2.3.0 waits for a person since it went back without a verdict: paused")
+    assert walk.say("retry", seconds=1).kind == "retry"
+    assert walk.look(1).sentence.startswith("2.3.0 waits for a person to promote it: 2.3.0 is rejected in staging")
+    assert walk.say("promote", seconds=1).kind == "start"
+    assert walk.until("baking").until("idle").state.stable == NEW
+
+
+def test_going_back_and_promoting_win_over_it() -> None:
+    assert at_weight(50).given(objections=REJECTED, results=saying("fail")).look(60).kind == "roll-back"
+    walk = at_weight(1).given(objections=REJECTED, ready=30)
+    walk.look(60)
+    assert walk.say("promote").kind == "scale"
+    assert walk.look(60).kind == "hold"
+    assert walk.look(60, ready=100).kind == "promote"
+    walk = at_weight(1)
+    walk.say("pause")
+    assert walk.look(60, objections=REJECTED).kind == "hold", "a person has paused it already"
+    assert walk.say("resume").kind == "resume"
+    assert walk.look(60).kind == "hold"
+
+
+def test_a_hotfix_was_told_of_it() -> None:
+    walk = Walk(objections=REJECTED, entry="not verified in staging yet")
+    assert walk.look(60).kind == "hold"
+    assert walk.look(60, commands=(Command("promote", "ada", hotfix=True),)).kind == "start"
+    assert walk.until("baking").until("idle").state.stable == NEW
 
 
 def test_what_went_back_lapses_when_the_spec_names_another_version() -> None:

@@ -934,7 +934,7 @@ def test_the_document_has_every_transition_with_its_reason() -> None:
 
 
 def test_the_document_has_the_rules_in_their_order() -> None:
-    ordered = re.compile(r"^\d\. .+$", re.MULTILINE)
+    ordered = re.compile(r"^\d+\. .+$", re.MULTILINE)
     assert machine.__doc__
     assert ordered.findall(DOCUMENT) == ordered.findall(machine.__doc__)
 
@@ -961,7 +961,9 @@ def test_the_document_has_every_strategy_verdict_command_and_trailer() -> None:
     assert [row[0] for row in rows("| verdict |")] == list(get_args(Status))
     assert {row[0].strip("`").removeprefix("gitops ") for row in rows("## What people can do")} == set(CAUTION)
     told = Event("pause", 1, NEW, "x", "baking", 1, 2, 3, 4, 5, (5, 6), 1, 2, True, by="x", reason="x", rejects=True)
-    told = replace(told, tolerates=("x",), waits="person", drained=1, until=1, load=(("eu", Fraction(2)),))
+    told = replace(
+        told, tolerates=("x",), waits="person", despite=("x",), drained=1, until=1, load=(("eu", Fraction(2)),)
+    )
     said = {key for key, _ in trailers_of(told)}
     shown = {key for row in rows("| trailer |") for key in re.findall(r"`([\w-]+)`", row[0])}
     assert shown == said | {"Rollout", "Model", "Environment", "Spec-Commit"}

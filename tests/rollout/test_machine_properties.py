@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from gitops.errors import GitopsError
 from gitops.rollout.load import grown as size_of
 from gitops.rollout.machine import Decision, needed, step, trailers
-from gitops.rollout.observation import CAUTION, Command, Observation
+from gitops.rollout.observation import CAUTION, Command, Objection, Observation
 from gitops.rollout.phases import TRANSITIONS, Kind, Phase
 from gitops.rollout.policy import Policy, PolicyStep, Strategy
 from gitops.rollout.replay import replay
@@ -93,6 +93,7 @@ looks = st.builds(
     freeze=st.sampled_from(("", "", "", "holidays")),
     load=st.sampled_from(((), (), (("eu", Fraction(2)),), (("eu", Fraction(3, 2)), ("us", Fraction(2))))),
     held=st.one_of(st.just(()), st.lists(percent, min_size=1, max_size=3).map(tuple)),
+    objections=st.sampled_from(((), (), (Objection("dev", "by ada", "1"),), (Objection("dev", "by ada", "2"),))),
     unseen=st.sampled_from(("", "", "eu-1: connection refused")),
 )
 
@@ -232,6 +233,8 @@ def _verdicts(before: RolloutState, seen: Observation, decision: Decision) -> No
         unready = [one for one in (seen.ready, *seen.ready_waves) if one is not None and one < 100]
         assert beyond or unready or any(one.kind in ("abort", "rollback") for one in seen.commands)
         assert not decision.event.waits
+    if before.candidate and decision.kind in ("advance", "scale") and not seen.commands:
+        assert {one.key for one in seen.objections} <= set(before.candidate.despite)
     back = before.returned_as(seen.target)
     if decision.kind == "start" and back and not seen.commands:
         assert back.waits == "sight"

@@ -41,7 +41,17 @@ ROLLOUTS = {
     "second wave": Candidate(NEXT, "starting", 50, 1, 2, 3, wave=1, scales=(100, 50), hotfix=True),
     "sized": Candidate(NEXT, "baking", 50, 1, 2, 3, weight=50, basis=(("one", Fraction(4, 3)),)),
     "paused": Candidate(
-        NEXT, "baking", 1, 1, 2, 3, mirror=1, pause=Pause("person", 'by hand: "no"', "ann"), tolerated=("error-rate",)
+        NEXT,
+        "baking",
+        1,
+        1,
+        2,
+        3,
+        mirror=1,
+        pause=Pause("person", 'by hand: "no"', "ann"),
+        tolerated=("error-rate",),
+        despite=("dev 2026",),
+        resumed=4,
     ),
 }
 """Candidates of every kind that the record has to bring back."""

@@ -80,7 +80,7 @@ def _moves(release: Release, last: Pass) -> bool:
     if candidate.pause is None:
         return True
     held = here.policy.pause_outcome == "hold" and last.now - candidate.entered >= here.policy.pause_timeout
-    return candidate.pause.cause != "person" and not held
+    return not candidate.pause.for_a_person and not held
 
 
 def _verdict(session: Session, stored: Stored, last: Pass) -> tuple[dict[UnitKey, str], dict[UnitKey, str]]:

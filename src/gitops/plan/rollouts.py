@@ -14,9 +14,9 @@ from gitops.render.live import Live, Waves
 from gitops.rollout.approvals import Uncounted, decide
 from gitops.rollout.load import Loads, grown
 from gitops.rollout.machine import Decision, needed
-from gitops.rollout.observation import Observation
+from gitops.rollout.observation import Objection, Observation
 from gitops.rollout.policy import Policy, policy_of
-from gitops.rollout.release import Release
+from gitops.rollout.release import Release, time_of
 from gitops.rollout.state import ModelVersion, RolloutState
 from gitops.spec.environment import Environment
 from gitops.spec.pipeline import Model
@@ -44,6 +44,8 @@ class Standing:
     manual: bool
     freeze: str
     environment: Environment
+    objections: tuple[Objection, ...] = ()
+    """Earlier environments in which the candidate, or else the target, is rejected."""
     held: bool = False
     """What the spec names does not count: see `held`."""
     load: Loads = ()
@@ -56,6 +58,7 @@ class Standing:
             target=self.target,
             room=self.has_room(room),
             entry=self.entry,
+            objections=self.objections,
             manual=self.manual,
             freeze=self.freeze,
             load=self.load,
@@ -132,6 +135,7 @@ def standing(spec: Spec, stored: Stored, unit: UnitKey, freeze: str, census: Cen
         manual=environment.promotion == "manual",
         freeze=freeze,
         environment=environment,
+        objections=tuple(_objections(spec, stored, unit, state.candidate.version if state.candidate else target)),
     )
     return replace(here, load=census.load(release, here.models(), environment)) if census.workloads else here
 
@@ -236,6 +240,16 @@ def _entry(spec: Spec, stored: Stored, unit: UnitKey, target: ModelVersion) -> s
     if known and known.state.stable == target:
         return ""
     return f"not verified in {before.environment} yet"
+
+
+def _objections(spec: Spec, stored: Stored, unit: UnitKey, version: ModelVersion) -> Iterator[Objection]:
+    """Where in the order of promotion before this environment the version is rejected now."""
+    order = spec.pipeline.promotion
+    for name in order[: order.index(unit.environment)]:
+        release = stored.releases.get(UnitKey(name, unit.model))
+        rejection = release.state.rejection(version.digest) if release else None
+        if rejection:
+            yield Objection(name, rejection.reason, time_of(rejection.at))
 
 
 def _other_artifact(release: Release, target: ModelVersion) -> str:

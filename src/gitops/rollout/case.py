@@ -82,6 +82,8 @@ class Underway(Course):
         given: dict[str, object] = {"step": candidate.step, "weight": candidate.weight, "mirror": candidate.mirror}
         given |= {"scale": candidate.scale, "scales": candidate.scales, "steps": len(self.policy.steps)}
         given |= {"wave": self.wave, "waves": self.waves, **fields}
+        if kind in ("scale", "resume") and fields.get("by"):
+            given["despite"] = self.known
         return _event(self, kind, candidate.version, reason, **given)
 
 
@@ -105,6 +107,7 @@ def start(case: Case, by: str = "", *, hotfix: bool = False) -> Event:
         waves=case.waves,
         hotfix=hotfix,
         by=by,
+        despite=case.known if by else (),
         # Without room nothing is rendered: pods that cannot run would stand in the way of others.
         **(_sizes(one.sized(one.wanted)) | {"load": case.load} if case.seen.room else {}),
     )

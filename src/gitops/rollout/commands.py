@@ -6,7 +6,7 @@ from gitops.rollout.case import Underway, roll_back, settle, start
 from gitops.rollout.course import Case
 from gitops.rollout.events import Event, one_line
 from gitops.rollout.observation import Command
-from gitops.rollout.progress import obstacle
+from gitops.rollout.progress import objected, obstacle
 from gitops.rollout.state import Kept
 from gitops.values import person_key
 
@@ -98,6 +98,8 @@ def _resume(rollout: Underway, command: Command) -> Event | str:
         return "the rollout is not paused"
     seen = rollout.judgement.acceptable
     accepted = f", who accepts {', '.join(seen)} at this weight" if seen else ""
+    if rollout.objections:
+        accepted += f", although {objected(rollout.candidate.version.version, rollout.objections)}"
     return rollout.resume(f"resumed by {command.by}{accepted}", command.by, seen)
 
 

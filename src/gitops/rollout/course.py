@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from gitops.rollout.judgement import Judgement, judge
 from gitops.rollout.load import Loads, grown
-from gitops.rollout.observation import Observation
+from gitops.rollout.observation import Objection, Observation
 from gitops.rollout.policy import Policy
 from gitops.rollout.state import Candidate, RolloutState
 
@@ -55,6 +55,11 @@ class Case:
         return grown(self.state.load, self.seen.load)
 
     @property
+    def known(self) -> tuple[str, ...]:
+        """The rejections in earlier environments that whoever asks for something now is told of."""
+        return tuple(one.key for one in self.seen.objections)
+
+    @property
     def frozen(self) -> str:
         """Why nothing may grow now; empty when it may."""
         return self.seen.freeze
@@ -77,6 +82,11 @@ class Course(Case):
         if self.candidate.load == 0:
             return Judgement()
         return judge(self.policy.gates, self.seen.results, self.candidate.tolerated)
+
+    @property
+    def objections(self) -> tuple[Objection, ...]:
+        """Rejections in earlier environments that no person has accepted for this rollout."""
+        return tuple(one for one in self.seen.objections if one.key not in self.candidate.despite)
 
     @property
     def frozen(self) -> str:

@@ -32,8 +32,10 @@ BackCause = Literal[
     "frozen",
     "new target",
 ]
-PauseCause = Literal["person", "gate", "no data", "capacity", "unseen"]
-"""Who or what stopped it. Only a person's pause never ends by itself."""
+PauseCause = Literal["person", "gate", "no data", "capacity", "unseen", "earlier"]
+"""Who or what stopped it."""
+FOR_A_PERSON: tuple[PauseCause, ...] = ("person", "earlier")
+"""Pauses that never end by themselves, but for their deadline."""
 
 
 class Ending(NamedTuple):
@@ -120,6 +122,11 @@ PAUSED: Mapping[PauseCause, Ending] = MappingProxyType(
             "is noticed more than an hour late (nobody looked, or the clock jumped)",
             "paused",
             "its pods were not seen; once they are, it waits anew",
+        ),
+        "earlier": Ending(
+            "an earlier environment of `promotion` rejected the version",
+            "paused",
+            "what was verified there is so no more; a person says whether it goes on",
         ),
     }
 )

@@ -53,6 +53,8 @@ class Event:
     by: str = ""
     reason: str = ""
     tolerates: tuple[str, ...] = ()
+    despite: tuple[str, ...] = ()
+    """Rejections in earlier environments that the person who asked for it knows of."""
     rejects: bool = False
     """A roll-back after which the version stays away until the spec changes or a person retries it."""
     waits: Waits = ""
@@ -113,7 +115,8 @@ def _moved(candidate: Candidate, event: Event) -> Candidate:
         # A person who takes over a pause does not prolong it.
         entered = candidate.entered if candidate.pause else event.at
         return replace(candidate, entered=entered, pause=Pause(event.cause, event.reason, event.by))
-    going_on = replace(candidate, entered=event.at, pause=None)
+    despite = tuple(dict.fromkeys((*candidate.despite, *event.despite)))
+    going_on = replace(candidate, entered=event.at, pause=None, despite=despite)
     if event.kind == "wait":
         return replace(going_on, stage="waiting-for-capacity")
     if event.kind == "scale":
@@ -147,6 +150,7 @@ def _start(state: RolloutState, event: Event) -> RolloutState:
         entered=event.at,
         scales=event.scales,
         hotfix=event.hotfix,
+        despite=event.despite,
         basis=load,
     )
     # Its own pods, when they are still there, are taken over; those of another artifact of that name cannot stay.

@@ -8,11 +8,12 @@ deadlines. Rules come in an order, and the first that has something to say decid
 3. a gate beyond its critical limit: roll back at once;
 4. ready capacity below the weight, for longer than a moment;
 5. a step that took longer than all its waits together;
-6. a load that grew: what may have to carry it grows first;
-7. a person's other commands;
-8. doubt: a gate beyond its milder limit, or a metrics outage, pauses at the present weight;
-9. what the phase waits for, or its deadline;
-10. a kept version whose time is over.
+6. a rejection in an earlier environment, which pauses;
+7. a load that grew: what may have to carry it grows first;
+8. a person's other commands;
+9. doubt: a gate beyond its milder limit, or a metrics outage, pauses at the present weight;
+10. what the phase waits for, or its deadline;
+11. a kept version whose time is over.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from gitops.rollout.judgement import sentences
 from gitops.rollout.observation import Command, Observation
 from gitops.rollout.phases import Kind
 from gitops.rollout.policy import Policy
-from gitops.rollout.progress import holding, over_time, proceed
+from gitops.rollout.progress import holding, objected, over_time, proceed
 from gitops.rollout.replay import trailers_of
 from gitops.rollout.state import ModelVersion, RolloutState
 
@@ -178,11 +179,20 @@ def _more_load(case: Case) -> Event | None:
     return size(case) if beside and case.load != case.state.load else None
 
 
+def _rejected_before(case: Underway) -> Event | None:
+    """What is no longer verified in an earlier environment goes no further here until a person says so."""
+    pause = case.candidate.pause
+    if not case.objections or (pause and pause.for_a_person):
+        return None
+    return case.pause("earlier", objected(case.candidate.version.version, case.objections))
+
+
 URGENT: tuple[Callable[[Underway], Event | None], ...] = (
     _superseded,
     _critical,
     _lost_capacity,
     _overdue,
+    _rejected_before,
     _more_load,
 )
 

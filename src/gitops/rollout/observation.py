@@ -28,6 +28,19 @@ class Command(NamedTuple):
     hotfix: bool = False
 
 
+class Objection(NamedTuple):
+    """An earlier environment rejected the version since it was let through there. `since` is RFC 3339."""
+
+    environment: str
+    reason: str
+    since: str
+
+    @property
+    def key(self) -> str:
+        """What a person accepts who lets the version go on: this very rejection, and no later one."""
+        return f"{self.environment} {self.since}"
+
+
 @dataclass(frozen=True, slots=True)
 class Observation:
     """One look at one unit. Whatever could not be seen is None or absent, and never counts as good."""
@@ -73,6 +86,8 @@ class Observation:
     entry: str = ""
     """Why the target may not start here yet, such as "2.4.0 is not verified in staging yet"; empty when it may.
     It stops nothing that is under way."""
+    objections: tuple[Objection, ...] = ()
+    """Earlier environments in which the candidate, or else the target, is rejected."""
     manual: bool = False
     """The environment waits for a person to start what the spec names: by the approvals that the policy asks for,
     or where it asks for none by `promote`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from gitops.rollout.case import Underway, retire, settle, start
@@ -9,6 +10,7 @@ from gitops.rollout.course import Case, Shortage
 from gitops.rollout.endings import BackCause
 from gitops.rollout.events import Event
 from gitops.rollout.judgement import Judgement, sentences
+from gitops.rollout.observation import Objection
 from gitops.rollout.state import Returned
 from gitops.rollout.verdicts import QueryFailure, Result
 from gitops.values import person_key
@@ -74,6 +76,8 @@ def obstacle(case: Case, *, asked: bool = False, hotfix: bool = False) -> str:
         return f"{version} waits: {seen.entry}"
     if seen.freeze and not hotfix:
         return f"{version} waits: frozen, {seen.freeze}"
+    if seen.objections and not (asked or hotfix):
+        return f"{version} waits for a person to promote it: {objected(version, seen.objections)}"
     given = sorted(_approved_by(case).values())
     if len(given) < case.policy.approvals:
         named = f" ({', '.join(given)})" if given else ""
@@ -81,6 +85,12 @@ def obstacle(case: Case, *, asked: bool = False, hotfix: bool = False) -> str:
     if seen.manual and case.policy.approvals < 1 and not asked:
         return f"{version} waits for a person to promote it"
     return ""
+
+
+def objected(version: str, objections: Sequence[Objection]) -> str:
+    """Where and why it is rejected, for a sentence."""
+    where = (f"{one.environment} since {one.since}: {one.reason}" for one in objections)
+    return f"{version} is rejected in {'; in '.join(where)}"
 
 
 def _waits_after(case: Case, back: Returned) -> str:
@@ -243,7 +253,7 @@ def _missing_words(case: Underway) -> str:
 
 def _paused(case: Underway) -> Event | None:
     pause = case.candidate.pause
-    if pause and pause.cause != "person" and _calm(case):
+    if pause and not pause.for_a_person and _calm(case):
         return case.resume(f"good again after: {pause.reason}")
     waited = case.elapsed(case.candidate.entered)
     if case.policy.pause_outcome == "roll-back" and waited >= case.policy.pause_timeout:
@@ -259,7 +269,7 @@ def over_time(case: Underway, deadline: int) -> BackCause:
         return "unseen"
     if case.lost and case.seen.crashed:
         return "crashed"
-    return "still warned" if case.judgement.warned and not _asked_to_pause(case) else "unjudged"
+    return "still warned" if case.judgement.warned and not _waits_for_a_person(case) else "unjudged"
 
 
 def _unseen(case: Underway) -> bool:
@@ -268,8 +278,8 @@ def _unseen(case: Underway) -> bool:
     return bool(case.seen.unseen) or (case.candidate.load > 0 and failures)
 
 
-def _asked_to_pause(case: Underway) -> bool:
-    return case.candidate.pause is not None and case.candidate.pause.cause == "person"
+def _waits_for_a_person(case: Underway) -> bool:
+    return case.candidate.pause is not None and case.candidate.pause.for_a_person
 
 
 def _calm(case: Underway) -> bool:

@@ -194,6 +194,8 @@ def _candidate_data(one: Candidate) -> dict[str, Any]:
         data["pause"] = {"cause": one.pause.cause, "reason": one.pause.reason, "by": one.pause.by}
     if one.tolerated:
         data["tolerated"] = list(one.tolerated)
+    if one.despite:
+        data["despite"] = list(one.despite)
     if one.resumed:
         data["resumed"] = time_of(one.resumed)
     if one.basis:
@@ -220,6 +222,7 @@ def _candidate(data: Mapping[str, Any]) -> Candidate:
         hotfix=bool(data.get("hotfix", False)),
         pause=Pause(pause["cause"], pause["reason"], pause["by"]) if pause else None,
         tolerated=tuple(data.get("tolerated", ())),
+        despite=tuple(map(_string, data.get("despite", ()))),
         resumed=seconds_of(data["resumed"]) if "resumed" in data else 0,
         basis=read_loads(data.get("basis", "")),
     )

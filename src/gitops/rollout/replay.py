@@ -45,6 +45,7 @@ def trailers_of(event: Event) -> tuple[tuple[str, str], ...]:
         ("By", event.by),
         ("Reason", event.reason),
         *(("Tolerates", gate) for gate in event.tolerates),
+        *(("Despite", one) for one in event.despite),
         ("Rejects", event.version.digest if event.rejects else ""),
         ("Time", _time(event.at)),
         ("Waits-For", event.waits),
@@ -63,7 +64,7 @@ def event_of(trailers: Trailers) -> Event | None:
     if kind not in _KINDS:
         return None
     try:
-        return _event(said, kind, tuple(value for key, value in trailers if key == "Tolerates"))
+        return _event(said, kind, trailers)
     except (KeyError, ValueError, OverflowError) as error:
         where = f"Decision: {kind}"
         raise GitopsError(f"these trailers were not written by gitops ({error})", where=where) from error
@@ -82,7 +83,7 @@ def replay(history: Iterable[Trailers], state: RolloutState | None = None) -> Ro
     return now
 
 
-def _event(said: dict[str, str], kind: str, tolerates: tuple[str, ...]) -> Event:
+def _event(said: dict[str, str], kind: str, trailers: Trailers) -> Event:
     step, _, steps = said.get("Step", "0").partition("/")
     wave, _, waves = said.get("Wave", "1/1").partition("/")
     stage, cause = said.get("Phase"), said.get("Cause", "person")
@@ -111,7 +112,8 @@ def _event(said: dict[str, str], kind: str, tolerates: tuple[str, ...]) -> Event
         cause=cast(PauseCause, cause),
         by=one_line(said.get("By", "")),
         reason=one_line(said.get("Reason", "")),
-        tolerates=tolerates,
+        tolerates=tuple(value for key, value in trailers if key == "Tolerates"),
+        despite=tuple(value for key, value in trailers if key == "Despite"),
         rejects="Rejects" in said,
         waits=cast(Waits, waits),
         drained=_seconds(said["Drained-At"]) if "Drained-At" in said else 0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gitops.rollout.endings import PauseCause, Waits
+from gitops.rollout.endings import FOR_A_PERSON, PauseCause, Waits
 from gitops.rollout.load import Loads
 from gitops.rollout.phases import Phase, Stage
 
@@ -32,6 +32,11 @@ class Pause:
     cause: PauseCause
     reason: str
     by: str = ""
+
+    @property
+    def for_a_person(self) -> bool:
+        """Whether only a person ends it."""
+        return self.cause in FOR_A_PERSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,8 @@ class Candidate:
     pause: Pause | None = None
     tolerated: tuple[str, ...] = ()
     """What a person accepted at the present weight: a gate's warning by its name, and `error-rate (no data)`."""
+    despite: tuple[str, ...] = ()
+    """Rejections in earlier environments that a person knows of who lets it go on (`Objection.key`)."""
     resumed: int = 0
     """When the rollout was last resumed at the present weight; 0 if it never was."""
     basis: Loads = ()

@@ -138,7 +138,7 @@ def pause_end(policy: Policy, candidate: Candidate) -> str:
     """How a pause ends, for somebody who has to decide whether to get up."""
     if candidate.pause is None:
         return ""
-    goes_on = "waits for a person" if candidate.pause.cause == "person" else "goes on by itself when that is over"
+    goes_on = "waits for a person" if candidate.pause.for_a_person else "goes on by itself when that is over"
     until = deadline(policy, candidate)
     if until is None:
         return goes_on
