@@ -38,8 +38,12 @@ SPEC = build_spec(
                 "main": {
                     "provider": "existing",
                     "context": "main",
+                    "pods": {
+                        "imagePullSecrets": ["registry"],
+                        "tolerations": [{"key": "spot", "effect": "NoSchedule"}],
+                    },
                     "nodePools": {
-                        "h100": {"gpu": {"type": "H100", "count": 8}, "max": 1},
+                        "h100": {"gpu": {"type": "H100", "count": 8}, "max": 1, "runtimeClass": "nvidia"},
                         "l4": {"gpu": {"type": "L4"}, "max": 2},
                         "l4-spot": {"gpu": {"type": "L4"}, "max": 2, "selector": {"acme/spot": "true"}},
                     },
@@ -68,7 +72,10 @@ def test_a_gpu_build_runs_where_the_gpu_is() -> None:
     assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpu-queue"
     assert (spec["backoffLimit"], spec["activeDeadlineSeconds"], spec["ttlSecondsAfterFinished"]) == (1, 7200, 3600)
     assert pod["nodeSelector"] == {"gitops/pool": "l4"}
-    assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    assert pod["imagePullSecrets"] == [{"name": "registry"}]
+    assert pod["tolerations"] == [
+        {"key": key, "operator": "Exists", "effect": "NoSchedule"} for key in ("nvidia.com/gpu", "spot")
+    ]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
     assert container["command"] == ["gitops"]
     assert container["args"] == ["build", "iris", "--project=/project", "--cache=/work", "--publish"]
@@ -79,7 +86,8 @@ def test_a_build_without_a_gpu_asks_for_none() -> None:
     job = rendered(a_build(TRITON))
     pod = job["spec"]["template"]["spec"]
     assert "nodeSelector" not in pod
-    assert "tolerations" not in pod
+    assert [one["key"] for one in pod["tolerations"]] == ["spot"]
+    assert "runtimeClassName" not in pod
     assert "nvidia.com/gpu" not in pod["containers"][0]["resources"]["limits"]
     assert "kueue.x-k8s.io/queue-name" not in job["metadata"]["labels"]
     assert {"name": "work", "emptyDir": {"sizeLimit": "50Gi"}} in pod["volumes"]

@@ -87,6 +87,28 @@ def test_the_same_command_runs_in_a_pod_that_may_do_little() -> None:
     }
 
 
+def test_it_runs_as_the_environment_lets_pods_run() -> None:
+    pods = {"imagePullSecrets": ["registry"], "nodeSelector": {"pool": "checks"}, "tolerations": [{"key": "checks"}]}
+    pod = the_job(a_spec({"pods": pods}))["spec"]["template"]["spec"]
+    assert pod["imagePullSecrets"] == [{"name": "registry"}]
+    assert pod["nodeSelector"] == {"pool": "checks"}
+    assert pod["tolerations"] == [{"key": "checks", "operator": "Exists"}]
+
+
+def test_it_looks_up_names_where_the_clusters_do() -> None:
+    clusters = {
+        "one": {"provider": "existing", "context": "one", "dns": [{"cidr": "169.254.20.10/32"}]},
+        "two": {"provider": "existing", "context": "two", "dns": [{"namespace": "dns", "port": 5353}]},
+        "three": {"provider": "existing", "context": "three"},
+    }
+    for one in clusters.values():
+        one["nodePools"] = {"l4": {"gpu": {"type": "L4"}, "max": 9}}
+    policies = [one for one in rendered(a_spec({"clusters": clusters})) if one["kind"] == "NetworkPolicy"]
+    (egress,) = [one["spec"]["egress"] for one in policies if "egress" in one["spec"]]
+    named = [({port["port"] for port in rule["ports"]}, len(rule["to"])) for rule in egress]
+    assert named[:2] == [({53}, 2), ({5353}, 1)]
+
+
 def test_options_are_passed_on() -> None:
     asked = Asked("https://models.acme.ai/chat", ("golden", "benchmark"), "5m", 7.5)
     assert arguments(a_spec(project="/src"), asked)[2:] == [

@@ -64,6 +64,16 @@ CHANGES: dict[str, dict[str, Any]] = {
     "scrape interval": {"environment": {"monitoring": {"interval": "30s"}}},
     "monitoring": {"environment": {"monitoring": {"podMonitors": False}}},
     "selector": {"environment": {"clusters": {"one": {"nodePools": {"l4": {"selector": {"pool": "x"}}}}}}},
+    "labels of monitors": {"environment": {"monitoring": {"labels": {"release": "prometheus"}}}},
+    "proxies": {"environment": {"gateway": {"proxies": [{"namespace": "proxies"}]}}},
+    "protocol": {
+        "model": {"serve": {"network": {"egress": [{"cidr": "10.0.0.0/8", "ports": [1], "protocol": "UDP"}]}}}
+    },
+    "environment's pods": {"environment": {"pods": {"imagePullSecrets": ["registry"]}}},
+    "model's pods": {"model": {"serve": {"pods": {"runtimeClass": "nvidia"}}}},
+    "cluster's pods": {"environment": {"clusters": {"one": {"pods": {"nodeSelector": {"disk": "nvme"}}}}}},
+    "pool's taints": {"environment": {"clusters": {"one": {"nodePools": {"l4": {"tolerations": [{"key": "x"}]}}}}}},
+    "dns": {"environment": {"clusters": {"one": {"dns": [{"cidr": "169.254.20.10/32"}]}}}},
     "cluster": {"environment": {"clusters": {"two": {"provider": "existing", "context": "two"}}}},
 }
 

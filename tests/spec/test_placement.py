@@ -4,9 +4,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from gitops.spec.environment import Cluster
+from gitops.spec.environment import Cluster, Environment
 from gitops.spec.pipeline import Serve
-from gitops.spec.placement import choose_pool, is_managed, pools
+from gitops.spec.placement import choose_pool, is_managed, pods_of, pools
 
 CLUSTER: TypeAdapter[Any] = TypeAdapter(Cluster)
 SERVE: TypeAdapter[Any] = TypeAdapter(Serve)
@@ -57,3 +57,23 @@ def test_a_named_pool_has_to_fit() -> None:
 
 def test_no_gpu_no_pool() -> None:
     assert choose_pool(SERVE.validate_python({"runtime": "custom", "image": "a:1"}), pools(AWS)) is None
+
+
+def test_the_narrower_adds_to_the_wider() -> None:
+    said = {"tolerations": [{"key": "spot"}], "nodeSelector": {"zone": "a"}, "runtimeClass": "runc"}
+    pool = {"gpu": {"type": "L4"}, "max": 1, "runtimeClass": "nvidia", "tolerations": [{"key": "gpu", "value": "l4"}]}
+    cluster = {"provider": "existing", "context": "x", "nodePools": {"l4": pool}, "pods": said}
+    environment = TypeAdapter(Environment).validate_python(
+        {"apiVersion": "gitops/v1", "clusters": {"x": cluster}, "pods": {"imagePullSecrets": ["ours"], **said}}
+    )
+    settings = environment.clusters["x"]
+    more = {"imagePullSecrets": ["theirs", "ours"], "nodeSelector": {"disk": "nvme", "zone": "b"}}
+    gpu, cpu = serve(gpu={"type": "L4"}, pods=more), SERVE.validate_python({"runtime": "custom", "image": "a:1"})
+
+    found = pods_of(environment, settings, choose_pool(gpu, pools(settings)), gpu)
+    assert found.image_pull_secrets == ("ours", "theirs")
+    assert found.runtime_class == "nvidia"
+    assert [one.key for one in found.tolerations] == ["spot", "gpu"]
+    assert found.node_selector == {"zone": "b", "disk": "nvme", "gitops/pool": "l4"}
+    assert pods_of(environment, settings, None, cpu).runtime_class == "runc"
+    assert pods_of(None, AWS, None, None).node_selector == {}

@@ -5,14 +5,14 @@ All stages of a build run one after the other in one pod, on one GPU if any of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from gitops.errors import GitopsError
 from gitops.render.job import WORK, job_context, job_labels, name_of
+from gitops.render.pods import pods_context
 from gitops.render.templates import Compiled, Templates
 from gitops.spec.build import Build, BuildJob
 from gitops.spec.pipeline import Gpu
-from gitops.spec.placement import pools
+from gitops.spec.placement import pods_of, pools
+from gitops.spec.pods import Pods, together
 from gitops.spec.resolved import Spec
 from gitops.values import workload_name
 
@@ -38,7 +38,7 @@ def build_job(
         "name": job_name(model, version, build),
         "namespace": job.namespace,
         "gpus": build.gpu.count if build.gpu else 0,
-        "node_selector": node_selector(spec, model, job, build.gpu),
+        **pods_context(job_pods(spec, model, job, build.gpu), gpus=build.gpu is not None),
         "cache": job.cache,
     }
     return Compiled(templates.sources).render(TEMPLATE, context).encode()
@@ -49,23 +49,23 @@ def job_name(model: str, version: str, build: Build) -> str:
     return name_of(f"build-{workload_name(model, version)}", build.model_dump(mode="json"))
 
 
-def node_selector(spec: Spec, model: str, job: BuildJob, gpu: Gpu | None) -> Mapping[str, str]:
-    """The labels of the nodes that have the GPU; none where the build needs none, or names no cluster.
+def job_pods(spec: Spec, model: str, job: BuildJob, gpu: Gpu | None) -> Pods:
+    """What the build's cluster asks of its pods, with the labels of the nodes that have the GPU.
 
     Without a cluster a GPU is only counted: on a cluster with several types, any of them could be given.
     """
     if job.cluster is None:
         if gpu is not None and job.pool is not None:
             raise GitopsError("a pool belongs to a cluster", where=f"models.{model}.build.job", hint="add `cluster`")
-        return {}
+        return together()
     cluster = spec.clusters.get(job.cluster)
     if cluster is None:
         hint = f"there are {', '.join(sorted(spec.clusters))}"
         raise GitopsError(f"there is no cluster {job.cluster}", where=f"models.{model}.build.job.cluster", hint=hint)
     if gpu is None:
-        return {}
+        return together(cluster.pods)
     for name, pool in pools(cluster).items():
         if pool.gpu_type == gpu.type and pool.gpus >= gpu.count and job.pool in (None, name):
-            return dict(sorted(pool.selector.items()))
+            return pods_of(None, cluster, pool, None)
     what = f"no node pool of {job.cluster} has {gpu.count} x {gpu.type}"
     raise GitopsError(what, where=f"models.{model}.build.job", hint="name another cluster, or add such a pool")

@@ -19,9 +19,11 @@ from urllib.parse import urlsplit
 from gitops.errors import GitopsError
 from gitops.render.context import SERVICE_PORT
 from gitops.render.job import WORK, job_context, job_labels, name_of
+from gitops.render.pods import dns_rules, pods_context
 from gitops.render.runtimes import runtime_of
 from gitops.render.templates import Compiled, Templates
 from gitops.spec.pipeline import Model
+from gitops.spec.pods import together
 from gitops.spec.resolved import Spec
 from gitops.spec.validation import CheckJob
 from gitops.values import API_GROUP, LABEL_MODEL, UnitKey, workload_name
@@ -68,6 +70,7 @@ def check_job(spec: Spec, templates: Templates, unit: UnitKey, asked: Asked) -> 
     context = {
         **job_context(job, labels, args),
         **_network(spec, unit, model, namespace, asked),
+        **pods_context(together(spec.environments[unit.environment].pods), gpus=False),
         "name": job_name(unit, model, args),
         "namespace": namespace,
     }
@@ -116,6 +119,7 @@ def _network(spec: Spec, unit: UnitKey, model: Model, namespace: str, asked: Ask
         "policy": f"check.{unit.environment}.{unit.model}",
         "selector": {LABEL_CHECK: unit.model, LABEL_CHECK_ENVIRONMENT: unit.environment},
         "egress": rules,
+        "dns": dns_rules(spec.environments[unit.environment].clusters.values()),
         "opens": not asked.endpoint or _service_namespace(asked.endpoint, namespace) == home,
         "model": unit.model,
         "model_namespace": home,

@@ -9,13 +9,14 @@ from typing import Any
 from gitops.errors import GitopsError
 from gitops.render.artifact import fetch, fetch_env, is_remote
 from gitops.render.plain import plain
+from gitops.render.pods import dns_rules, peer_rule, pods_context, proxy_places
 from gitops.render.runtimes import Container, runtime_of
 from gitops.render.runtimes.base import MODELS_DIR
 from gitops.render.traffic import path_matches
 from gitops.render.yaml_text import Block
-from gitops.spec.environment import AwsCluster, Cluster
-from gitops.spec.pipeline import Model, Peer, SecretRef, Serve
-from gitops.spec.placement import choose_pool, pools
+from gitops.spec.environment import AwsCluster
+from gitops.spec.pipeline import Model, SecretRef, Serve
+from gitops.spec.placement import choose_pool, pods_of, pools
 from gitops.spec.resolved import Spec
 from gitops.spec.rollouts import NODE_TIME
 from gitops.values import (
@@ -50,6 +51,7 @@ def environment_context(spec: Spec, environment: str) -> Context:
         "namespace": spec.namespace(environment),
         "gateway": plain(settings.gateway),
         "monitoring": plain(settings.monitoring),
+        "proxies": proxy_places(settings),
         "service_port": SERVICE_PORT,
         "labels": {
             "app.kubernetes.io/part-of": spec.pipeline.name,
@@ -79,8 +81,8 @@ def model_context(name: str, model: Model) -> Context:
         "hostnames": model.route.hostnames if model.route else (),
         "route_path": model.route.path if model.route else "/",
         "path_matches": path_matches(model.route.path if model.route else "/"),
-        "ingress": [_rule("from", peer) for peer in serve.network.ingress],
-        "egress": [_rule("to", peer) for peer in serve.network.egress],
+        "ingress": [peer_rule("from", peer) for peer in serve.network.ingress],
+        "egress": [peer_rule("to", peer) for peer in serve.network.egress],
         "fetches": is_remote(artifact.uri),
         "fetch_image": download.image,
         "fetch_args": Block(download.args),
@@ -111,10 +113,11 @@ def version_context(
     }
 
 
-def cluster_context(name: str, cluster: Cluster, model: Model, version: Context, replicas: int) -> Context:
+def cluster_context(spec: Spec, environment: str, name: str, model: Model, version: Context, replicas: int) -> Context:
     """What differs between the clusters of an environment. `replicas` of the version run here, or at least so many
     where it is autoscaled.
     """
+    settings, cluster = spec.environments[environment], spec.clusters[name]
     pool = choose_pool(model.serve, pools(cluster))
     labels = {**version["unit_labels"], LABEL_CLUSTER: name}
     bounds = version["replicas"]
@@ -122,7 +125,8 @@ def cluster_context(name: str, cluster: Cluster, model: Model, version: Context,
         "labels": Block(labels),
         "version_labels": Block({**labels, "app.kubernetes.io/version": model.version, LABEL_VERSION: model.version}),
         "aws": isinstance(cluster, AwsCluster),
-        "node_selector": dict(sorted(pool.selector.items())) if pool else {},
+        "dns": dns_rules([cluster]),
+        **pods_context(pods_of(settings, cluster, pool, model.serve), gpus=model.serve.gpu is not None),
         "replicas": {**bounds, "min": replicas, "scaled": bounds["scaled"] and replicas > 0},
     }
 
@@ -198,17 +202,6 @@ def _env_list(env: Mapping[str, str | SecretRef]) -> list[dict[str, Any]]:
         else:
             result.append({"name": name, "value": value} if value else {"name": name})
     return result
-
-
-def _rule(direction: str, peer: Peer) -> dict[str, Sequence[Any]]:
-    if peer.namespace is not None:
-        where: dict[str, Any] = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": peer.namespace}}}
-    else:
-        where = {"ipBlock": {"cidr": peer.cidr}}
-    rule: dict[str, Sequence[Any]] = {direction: [where]}
-    if peer.ports:
-        rule["ports"] = [{"port": port, "protocol": "TCP"} for port in peer.ports]
-    return rule
 
 
 def _load_query(spec: Spec, unit: UnitKey, model: Model) -> str | None:

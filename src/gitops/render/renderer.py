@@ -189,11 +189,11 @@ class Renderer:
     def _on_cluster(
         self, cluster: str, unit: UnitKey, lives: Sequence[Live], versions: Sequence[Context]
     ) -> Iterator[tuple[str, bytes]]:
-        directory, settings = unit_directory(cluster, unit), self._spec.clusters[cluster]
+        directory = unit_directory(cluster, unit)
         routed = versions[0]["routed"]
         sizes = replicas_of(lives, routed=routed)
         here = [
-            {**version, **cluster_context(cluster, settings, live.model, version, replicas)}
+            {**version, **cluster_context(self._spec, unit.environment, cluster, live.model, version, replicas)}
             for live, version, replicas in zip(lives, versions, sizes, strict=True)
         ]
         whole = {**here[0], **traffic_context(lives, here, routed=routed)}
@@ -259,6 +259,7 @@ class Renderer:
                 "namespace": self._spec.namespace(environment),
                 "gateway": settings.gateway and settings.gateway.model_dump(),
                 "monitoring": settings.monitoring and settings.monitoring.model_dump(),
+                "pods": settings.pods and settings.pods.model_dump(),
                 "clusters": {name: self._cluster_inputs[name] for name in settings.clusters},
             }
             self._settings[environment] = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
@@ -270,8 +271,16 @@ class Renderer:
         return {
             name: [
                 cluster.provider == "aws",
+                cluster.pods and cluster.pods.model_dump(),
+                [server.model_dump() for server in cluster.dns],
                 [
-                    [pool.name, pool.gpu_type, pool.gpus, sorted(pool.selector.items())]
+                    [
+                        pool.name,
+                        pool.gpu_type,
+                        pool.gpus,
+                        sorted(pool.selector.items()),
+                        pool.pods and pool.pods.model_dump(),
+                    ]
                     for pool in pools(cluster).values()
                 ],
             ]

@@ -11,7 +11,7 @@ from gitops.spec.build import contradictions as build_contradictions
 from gitops.spec.check_options import triton_options, vllm_options
 from gitops.spec.documents import Finding
 from gitops.spec.draft import Draft, Subject
-from gitops.spec.pipeline import VllmServe
+from gitops.spec.pipeline import NetworkPlace, VllmServe
 from gitops.spec.problems import Path, listed, shorten
 from gitops.spec.unbuilt import UNBUILT
 from gitops.spec.validation import contradictions as validation_contradictions
@@ -170,12 +170,20 @@ def _peers(subject: Subject) -> Iterator[Finding]:
     for direction, peers in (("ingress", network.ingress), ("egress", network.egress)):
         for index, peer in enumerate(peers):
             place: Path = ("serve", "network", direction, index)
-            if (peer.namespace is None) == (peer.cidr is None):
-                said = "neither" if peer.cidr is None else "both"
-                message = f"a peer has a namespace or a cidr, this one has {said}"
-                yield subject.finding(place, message, "write {namespace: …} or {cidr: …}")
-            elif peer.cidr is not None and (wrong := wrong_network(peer.cidr)):
-                yield subject.finding((*place, "cidr"), *wrong)
+            for path, message, hint in wrong_place(peer):
+                yield subject.finding((*place, *path), message, hint)
+            if peer.protocol != "TCP" and not peer.ports:
+                hint = "name `ports`; without any, every protocol is let through"
+                yield subject.finding((*place, "protocol"), "a protocol belongs to ports", hint)
+
+
+def wrong_place(where: NetworkPlace) -> Iterator[tuple[Path, str, str]]:
+    """What is wrong with a place on the network, with the path in it."""
+    if (where.namespace is None) == (where.cidr is None):
+        said = "neither" if where.cidr is None else "both"
+        yield (), f"a peer has a namespace or a cidr, this one has {said}", "write {namespace: …} or {cidr: …}"
+    elif where.cidr is not None and (wrong := wrong_network(where.cidr)):
+        yield (("cidr",), *wrong)
 
 
 def _build(subject: Subject) -> Iterator[Finding]:

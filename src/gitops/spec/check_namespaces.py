@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from gitops.spec.documents import Finding
 from gitops.spec.draft import Draft
-from gitops.spec.environment import AwsCluster, Environment, ExistingCluster
+from gitops.spec.environment import AwsCluster, Environment, ExistingCluster, Gateway
 from gitops.spec.problems import Path
 from gitops.spec.resolved import default_namespace
 
@@ -96,11 +96,15 @@ def system_namespaces(draft: Draft) -> Iterator[Finding]:
 def _taken(environment: Environment, namespace: str) -> str:
     if why := reserved(namespace):
         return why
-    if environment.gateway and environment.gateway.namespace == namespace:
-        return f"the namespace {namespace} is also that of the gateway"
+    if environment.gateway and namespace in _of_proxies(environment.gateway):
+        return f"the namespace {namespace} is also that of the gateway's proxies"
     if environment.monitoring and environment.monitoring.namespace == namespace:
         return f"the namespace {namespace} is also that of Prometheus"
     return ""
+
+
+def _of_proxies(gateway: Gateway) -> set[str | None]:
+    return {proxy.namespace for proxy in gateway.proxies} or {gateway.namespace}
 
 
 def places(draft: Draft) -> Iterator[Finding]:

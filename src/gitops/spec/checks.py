@@ -12,6 +12,7 @@ from gitops.spec.check_models import models, repository
 from gitops.spec.check_names import hostnames, namespaces, workload_names
 from gitops.spec.check_namespaces import places, system_namespaces
 from gitops.spec.check_overrides import overrides
+from gitops.spec.check_pods import monitor_labels, network_places, node_selectors
 from gitops.spec.check_rollouts import judgement, mirroring, rollouts
 from gitops.spec.check_times import times
 from gitops.spec.documents import Finding
@@ -123,6 +124,9 @@ CHECKS: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     cluster_definitions,
     system_namespaces,
     places,
+    network_places,
+    monitor_labels,
+    node_selectors,
     environments,
     autoscaling,
     mirroring,

@@ -7,19 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from gitops.spec.fields import Duration, KubernetesName, Name, ObjectName, OneLine, SpecModel
-from gitops.spec.pipeline import Gpu
+from gitops.spec.pipeline import Gpu, NetworkPlace
+from gitops.spec.pods import LabelKey as LabelKey
+from gitops.spec.pods import LabelValue as LabelValue
+from gitops.spec.pods import Pods, Tolerations
 
 Cidr = Annotated[str, StringConstraints(pattern=r"^(\d{1,3}\.){3}\d{1,3}/\d{1,2}$")]
 Region = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$"), Field(examples=["us-east-1"])]
-LabelKey = Annotated[
-    str,
-    StringConstraints(
-        pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*/)?"
-        r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$",
-        max_length=317,
-    ),
-]
-LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$")]
 Context = Annotated[str, Field(min_length=1, max_length=253)]
 Price = Annotated[float, Field(ge=0, le=100_000)]
 Person = Annotated[
@@ -58,6 +52,10 @@ class NodePool(SpecModel):
     """Of one node, in US dollars; without it a plan names the cost as unknown."""
     selector: dict[LabelKey, LabelValue] = {}
     """Labels of the pool's nodes; by default `gitops/pool: <name>`, which pools that we create carry."""
+    runtime_class: ObjectName | None = None
+    """The RuntimeClass of pods here, such as `nvidia` where that is not the nodes' default runtime."""
+    tolerations: Tolerations = ()
+    """Taints of the pool's nodes; that of `nvidia.com/gpu` need not be named."""
 
 
 AwsPoolName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,28}[a-z0-9]$")]
@@ -103,7 +101,24 @@ class State(SpecModel):
     s3: S3State | None = None
 
 
-class AwsCluster(SpecModel):
+class DnsServer(NetworkPlace):
+    """Where pods look up names."""
+
+    port: Annotated[int, Field(ge=1, le=65535)] = 53
+    """The port of the server itself, which may be another than that of its Service (5353 on OpenShift)."""
+
+
+class AnyCluster(SpecModel):
+    """What may be said of a cluster whoever made it."""
+
+    pods: Pods | None = None
+    """What every model's pod on this cluster gets."""
+    dns: Annotated[tuple[DnsServer, ...], Field(max_length=16, strict=False)] = ()
+    """Whom NetworkPolicies let pods ask for names; by default the namespace kube-system. With NodeLocal DNSCache name
+    its address too: `[{namespace: kube-system}, {cidr: 169.254.20.10/32}]`."""
+
+
+class AwsCluster(AnyCluster):
     """An EKS cluster that this pipeline creates and keeps by Terraform."""
 
     provider: Literal["aws"]
@@ -140,7 +155,7 @@ class AwsCluster(SpecModel):
     """None that begins with `aws:`, which AWS reserves."""
 
 
-class ExistingCluster(SpecModel):
+class ExistingCluster(AnyCluster):
     """A cluster that somebody else created."""
 
     provider: Literal["existing"]
@@ -148,7 +163,7 @@ class ExistingCluster(SpecModel):
     node_pools: dict[Name, NodePool] = {}
 
 
-class EmbeddedCluster(SpecModel):
+class EmbeddedCluster(AnyCluster):
     """A simulated cluster in one file under `.gitops/`, for trying things out."""
 
     provider: Literal["embedded"]
@@ -167,6 +182,9 @@ class Gateway(SpecModel):
     namespace: KubernetesName
     api: Literal["gateway-api", "istio"] = "gateway-api"
     """Which API splits traffic: HTTPRoutes of the Gateway API, or Istio's VirtualServices."""
+    proxies: Annotated[tuple[NetworkPlace, ...], Field(max_length=16, strict=False)] = ()
+    """Where the proxies run from which requests reach the models, for NetworkPolicies; by default the gateway's own
+    namespace. Envoy Gateway, for one, runs them in `envoy-gateway-system`."""
 
 
 class Monitoring(SpecModel):
@@ -181,6 +199,9 @@ class Monitoring(SpecModel):
     # Prometheus takes a series for gone after five minutes without a sample.
     interval: Annotated[Duration, Field(ge=1, le=120)] = 15
     """How often the models' metrics are scraped."""
+    labels: dict[LabelKey, LabelValue] = {}
+    """Further labels of PodMonitors: a Prometheus sees only those that its `podMonitorSelector` asks for, in
+    kube-prometheus-stack `release: <name of its Helm release>`."""
 
 
 class Approvals(SpecModel):
@@ -235,6 +256,8 @@ class Environment(SpecModel):
     """Without it nobody is asked."""
     freeze: Annotated[tuple[Freeze, ...], Field(max_length=64, strict=False)] = ()
     """When nothing moves forward here."""
+    pods: Pods | None = None
+    """What every model's pod here gets."""
     waves: Annotated[tuple[Wave, ...], Field(max_length=100, strict=False)] = ()
     """Clusters in the order in which a rollout reaches them; each wave goes through all steps. By default one wave."""
     hotfix: Literal["denied", "allowed"] = "denied"

@@ -26,6 +26,7 @@ from gitops.spec.parts import Gpu as Gpu
 from gitops.spec.parts import GpuType as GpuType
 from gitops.spec.parts import Scalar as Scalar
 from gitops.spec.parts import SecretRef as SecretRef
+from gitops.spec.pods import Pods
 from gitops.spec.rollouts import BlueGreen as BlueGreen
 from gitops.spec.rollouts import Canary as Canary
 from gitops.spec.rollouts import Gate as Gate
@@ -104,13 +105,20 @@ class Replicas(SpecModel):
     autoscaling: Autoscaling = Autoscaling()
 
 
-class Peer(SpecModel):
-    """Somebody on the network: a namespace of this cluster, or a CIDR block."""
+class NetworkPlace(SpecModel):
+    """A place on the network: a namespace of this cluster, or a CIDR block."""
 
     namespace: KubernetesName | None = None
     cidr: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F.:]+/\d{1,3}$")] | None = None
+
+
+class Peer(NetworkPlace):
+    """Somebody on the network: a namespace of this cluster, or a CIDR block."""
+
     ports: Annotated[tuple[Annotated[int, Field(ge=1, le=65535)], ...], Field(max_length=32, strict=False)] = ()
     """Empty means every port."""
+    protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
+    """Of `ports`; without ports every protocol is meant."""
 
 
 class Network(SpecModel):
@@ -133,6 +141,8 @@ class ServeBase(SpecModel):
     replicas: Replicas = Replicas()
     env: dict[PodEnvName, str | SecretRef] = {}
     network: Network = Network()
+    pods: Pods | None = None
+    """What this model's pods get beside what its environment and its clusters say."""
 
 
 class VllmServe(ServeBase):

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gitops.spec.catalog import AWS_INSTANCES
-from gitops.spec.environment import AwsCluster, AwsNodePool, Cluster, NodePool
+from gitops.spec.environment import AwsCluster, AwsNodePool, Cluster, Environment, NodePool
 from gitops.spec.pipeline import Gpu, Serve
+from gitops.spec.pods import Pods, together
 from gitops.values import API_GROUP
 
 
@@ -22,6 +23,8 @@ class Pool:
     max: int
     hourly_price: float | None
     selector: Mapping[str, str]
+    pods: Pods | None = None
+    """What pods on it get beside the selector."""
 
     def slots(self, gpus: int) -> int:
         """How many replicas of `gpus` GPUs each fit at the pool's largest size."""
@@ -48,8 +51,20 @@ def pools(cluster: Cluster) -> dict[str, Pool]:
     for name, pool in declared.items():
         if gpu := node_gpu(pool):
             selector = pool.selector or {f"{API_GROUP}/pool": name}
-            result[name] = Pool(name, gpu.type, gpu.count, pool.min, pool.max, pool.hourly_price, selector)
+            pods = _pods(pool) if isinstance(pool, NodePool) else None
+            result[name] = Pool(name, gpu.type, gpu.count, pool.min, pool.max, pool.hourly_price, selector, pods)
     return result
+
+
+def _pods(pool: NodePool) -> Pods:
+    return Pods.model_construct(runtime_class=pool.runtime_class, tolerations=pool.tolerations)
+
+
+def pods_of(environment: Environment | None, cluster: Cluster, pool: Pool | None, serve: Serve | None) -> Pods:
+    """What the pods of a model get on a cluster. The labels of the pool's nodes count before all others."""
+    labels = Pods.model_construct(node_selector=dict(pool.selector)) if pool else None
+    widest = environment.pods if environment else None
+    return together(widest, cluster.pods, pool.pods if pool else None, serve.pods if serve else None, labels)
 
 
 def choose_pool(serve: Serve, available: Mapping[str, Pool]) -> Pool | None:

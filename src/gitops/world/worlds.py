@@ -14,6 +14,7 @@ from gitops.plan.stored import Stored
 from gitops.spec.environment import AwsCluster, EmbeddedCluster
 from gitops.spec.environment import Cluster as ClusterSpec
 from gitops.spec.placement import pools
+from gitops.spec.pods import together
 from gitops.spec.resolved import Spec
 from gitops.values import Owner, UnitKey
 from gitops.world.clock import Clock, RealClock
@@ -170,7 +171,10 @@ class World:
         from gitops.world.embedded.apiserver import EmbeddedPool, open_embedded
 
         speed = spec.speed if isinstance(spec, EmbeddedCluster) else EmbeddedCluster.model_fields["speed"].default
-        nodes = [EmbeddedPool(pool.name, pool.gpus, pool.max, pool.selector) for pool in pools(spec).values()]
+        wanted = self._node_labels(name)
+        nodes = [
+            EmbeddedPool(pool.name, pool.gpus, pool.max, {**wanted, **pool.selector}) for pool in pools(spec).values()
+        ]
         path = self._state / "clusters" / f"{name}.db"
         return open_embedded(path, nodes, speed, self.clock.now, lambda: self.owner(name), self._needs(name))
 
@@ -194,6 +198,14 @@ class World:
             for unit, replicas in needs.items()
             if unit.environment in here
         }
+
+    def _node_labels(self, cluster: str) -> dict[str, str]:
+        """Simulated nodes have every label that the spec asks for there: what the nodes are is not simulated."""
+        spec = self._spec
+        names = spec.cluster_environments[cluster]
+        said = [spec.environments[name].pods for name in names]
+        said += [model.serve.pods for unit, model in spec.models.items() if unit.environment in names]
+        return together(*said, spec.clusters[cluster].pods).node_selector
 
 
 def _all_to_stable(unit: UnitKey) -> Sequence[tuple[float, Mapping[str, float]]]:
