@@ -6,6 +6,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from gitops.values import LABEL_REPOSITORY
+
 _VOLATILE = ("uid", "resourceVersion", "creationTimestamp", "managedFields", "generation")
 
 
@@ -18,6 +20,9 @@ def live_objects(path: Path) -> dict[str, Any]:
         if body["kind"] == "Pod":
             continue  # made by the cluster itself, with times of its own
         metadata = {key: value for key, value in body["metadata"].items() if key not in _VOLATILE}
+        # Whoever starts anew has a repository of its own.
+        labels = {key: value for key, value in metadata.get("labels", {}).items() if key != LABEL_REPOSITORY}
+        metadata |= {"labels": labels}
         rest = {key: value for key, value in body.items() if key not in ("metadata", "status")}
         found[f"{body['kind']} {metadata.get('namespace', '')}/{metadata['name']}"] = rest | {"metadata": metadata}
     return found
