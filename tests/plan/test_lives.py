@@ -72,6 +72,19 @@ def test_what_is_kept_runs_without_traffic_at_its_size() -> None:
     assert numbers(state) == [("1.0.0", 100, 0, 100), ("0.9.0", 0, 0, 100), ("2.0.0", 0, 0, 10)]
 
 
+@pytest.mark.parametrize("edited", [(), (("asia", "us"), ("eu",))])
+def test_an_edit_of_the_waves_moves_no_cluster_back(edited: tuple[tuple[str, ...], ...]) -> None:
+    """Joined, they gave wave one the weight of wave two: 1 % instead of everything."""
+    second = candidate(weight=1, wave=1, scale=100, scales=(100, 1), clusters=(("eu",), ("us", "asia")))
+    state = RolloutState(STABLE, second)
+    environment = IN_WAVES.model_copy(update={"waves": edited})
+    waves = waves_of(RELEASE, state, MODELS, environment)
+    assert waves is not None
+    lives = lives_of(RELEASE, state, MODELS)
+    weights = {name: lives_in(name, lives, waves)[1].weight for name in ("eu", "us", "asia")}
+    assert weights == {"eu": 100, "us": 1, "asia": 1}
+
+
 def test_waves_before_have_everything_and_waves_after_nothing() -> None:
     state = RolloutState(STABLE, candidate(wave=1, weight=10, scale=100, scales=(100, 10)))
     waves = waves_of(RELEASE, state, MODELS, IN_WAVES)

@@ -28,7 +28,7 @@ def environment(**more: Any) -> Environment:
 
 def test_the_machine_has_the_defaults_of_the_spec() -> None:
     assert policy() == Policy("rolling")
-    assert policy(environment()) == Policy("rolling")
+    assert policy(environment()) == Policy("rolling", clusters=(("one", "two", "three"),))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_gates_go_by_their_metric_or_the_name_of_their_query() -> None:
 
 def test_an_environment_adds_approvals_and_waves() -> None:
     found = policy(environment(approvals={"required": 2}, waves=[["one"], ["two", "three"]]))
-    assert found == Policy("rolling", approvals=2, waves=2)
+    assert found == Policy("rolling", approvals=2, waves=2, clusters=(("one",), ("two", "three")))
     assert policy(environment(approvals={})).approvals == 1
 
 

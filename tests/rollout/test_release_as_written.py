@@ -38,7 +38,9 @@ ALL = [
 CHAT, NEXT = ModelVersion("1.2.0", "sha256:12"), ModelVersion("1.3.0", "sha256:13")
 ROLLOUTS = {
     "candidate": Candidate(NEXT, "baking", 10, 1_700_000_000, 1_700_000_060, 1_700_000_060, step=2, weight=10),
-    "second wave": Candidate(NEXT, "starting", 50, 1, 2, 3, wave=1, scales=(100, 50), hotfix=True),
+    "second wave": Candidate(
+        NEXT, "starting", 50, 1, 2, 3, wave=1, scales=(100, 50), hotfix=True, clusters=(("a",), ("b", "c"))
+    ),
     "sized": Candidate(NEXT, "baking", 50, 1, 2, 3, weight=50, basis=(("one", Fraction(4, 3)),)),
     "paused": Candidate(
         NEXT,

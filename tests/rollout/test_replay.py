@@ -95,6 +95,16 @@ def test_the_wave_is_told_and_read_back() -> None:
     assert "Wave" not in dict(trailers(at_weight(1).look(1000))), "where all clusters go together there is none"
 
 
+def test_the_waves_of_the_start_are_told_and_read_back() -> None:
+    clusters = (("eu-1",), ("us-1", "us-2"))
+    decision = Walk(replace(CANARY, clusters=clusters, waves=2)).look()
+    assert dict(trailers(decision))["Clusters"] == "eu-1; us-1 us-2"
+    state = replay([trailers(decision)], STABLE)
+    assert state == decision.state
+    assert state.begun == clusters
+    assert replay([[one for one in trailers(decision) if one[0] != "Clusters"]], STABLE).begun == (), "older commits"
+
+
 def test_a_hotfix_is_told_and_read_back() -> None:
     walk = Walk(freeze="holidays")
     decision = walk.look(1, commands=(Command("promote", "ada", hotfix=True),))

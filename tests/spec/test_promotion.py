@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gitops.spec.environment import Environment
 from gitops.spec.freezes import DAYS, zone
 from gitops.spec.load import load_spec
-from gitops.spec.promotion import frozen, pinned, predecessor, strategy_rollout, wave_of
+from gitops.spec.promotion import frozen, pinned, predecessor, strategy_rollout, wave_of, waves_since
 from gitops.spec.resolved import Spec
 from gitops.spec.rollouts import Canary
 from gitops.values import UnitKey
@@ -70,6 +70,15 @@ def test_waves_are_all_clusters_at_once_or_as_declared() -> None:
 
 
 # --- Freezes -------------------------------------------------------------------------------------------------
+
+
+def test_a_rollout_keeps_to_the_waves_with_which_it_began() -> None:
+    began = (("a",), ("b", "c"))
+    assert waves_since(environment(), began) == began, "joined meanwhile"
+    assert waves_since(environment(waves=[["c"], ["b"], ["a"]]), began) == began, "split, and turned around"
+    assert waves_since(environment(clusters="abcd", waves=[["d"], ["a", "b", "c"]]), began) == (*began, ("d",))
+    assert waves_since(environment(clusters="bc"), began) == ((), ("b", "c")), "what is left keeps its place"
+    assert waves_since(environment(), ()) == waves_since(environment(), (("x",),)) == (("a", "b", "c"),)
 
 
 def at(text: str, where: str = "UTC") -> int:

@@ -9,7 +9,6 @@ from gitops.engine.session import Session
 from gitops.engine.watching import Sight
 from gitops.plan.rollouts import Standing
 from gitops.plan.stored import Stored
-from gitops.spec.promotion import wave_of
 from gitops.values import UnitKey
 
 
@@ -34,5 +33,5 @@ def _waits_for_sight(here: Standing) -> bool:
 
 
 def _blind(here: Standing, sight: Sight) -> str:
-    names = [name for wave in wave_of(here.environment) for name in wave if name in sight.blind]
+    names = [name for wave in here.waves for name in wave if name in sight.blind]
     return "; ".join(f"{name}: {sight.blind[name]}" for name in names)

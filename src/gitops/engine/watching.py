@@ -17,7 +17,6 @@ from gitops.plan.stored import Stored
 from gitops.render.live import full_size, replicas_for, share_of
 from gitops.rollout.load import Loads, grown, load_on
 from gitops.rollout.state import ModelVersion
-from gitops.spec.promotion import wave_of
 from gitops.spec.resolved import Spec
 from gitops.values import LABEL_CLUSTER, LABEL_PIPELINE, ObjectRef, UnitKey, workload_name
 
@@ -49,7 +48,7 @@ class Sight:
         Measured by the load that there is now, or by another one.
         """
         load = grown(here.state.load, here.load) if load is None else load
-        return tuple(self._ready(here, version, clusters, load) for clusters in wave_of(here.environment))
+        return tuple(self._ready(here, version, clusters, load) for clusters in here.waves)
 
     def _ready(self, here: Standing, version: ModelVersion, clusters: tuple[str, ...], load: Loads) -> int | None:
         replicas = here.models()[version.version].serve.replicas
@@ -63,7 +62,7 @@ class Sight:
                 return None
             whole = full_size(replicas, load_on(load, cluster))
             found.append(share_of(workload.ready, whole) if workload and workload.ready else 0)
-        return min(found)
+        return min(found, default=100)
 
 
 def stamp_name(pipeline: str) -> str:
@@ -162,7 +161,7 @@ def lost_for(sight: Sight, here: Standing, trouble: Trouble, now: int) -> int:
     """
     candidate, found = here.state.candidate, now
     assert candidate is not None, "only candidates are looked after"
-    replicas, waves = here.models()[candidate.version.version].serve.replicas, wave_of(here.environment)
+    replicas, waves = here.models()[candidate.version.version].serve.replicas, here.waves
     for clusters, traffic in zip(waves, here.state.weights(len(waves)), strict=True):
         for cluster in clusters:
             since = trouble.unready.get(cluster, ())

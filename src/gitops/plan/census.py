@@ -15,7 +15,7 @@ from gitops.rollout.release import Release
 from gitops.rollout.state import ModelVersion, RolloutState
 from gitops.spec.environment import Environment
 from gitops.spec.pipeline import Model
-from gitops.spec.promotion import wave_of
+from gitops.spec.promotion import waves_since
 from gitops.values import UnitKey
 
 
@@ -43,7 +43,7 @@ class Census:
         Autoscalers that stand at what they are held at show nothing: such a cluster is not named.
         """
         found: dict[str, Fraction] = {}
-        waves = wave_of(environment)
+        waves = waves_since(environment, release.state.begun)
         for number, clusters in enumerate(waves):
             shares = tuple(one for one in _shares(release.state, number, len(waves)) if _scales(models, one))
             for cluster in clusters:

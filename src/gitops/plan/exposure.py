@@ -10,7 +10,6 @@ from gitops.plan.visibility import Traffic, blind_spot, counts, needed, percent
 from gitops.render.live import lives_in, replicas_of
 from gitops.rollout.measuring import ALPHA, alpha_each
 from gitops.spec.fields import format_duration
-from gitops.spec.promotion import wave_of
 from gitops.spec.rollouts import Gate, Rollout
 
 OUTCOMES = {"pause": "it pauses", "roll-back": "it rolls back", "advance": "it goes on unjudged"}
@@ -55,12 +54,13 @@ class Exposure:
 
     def share(self, moment: Moment) -> float:
         """The part of the unit's requests that reaches the version, as if every cluster had as many."""
-        clusters = [name for wave in wave_of(self.ahead.standing.environment) for name in wave]
+        clusters = [name for wave in self.ahead.standing.waves for name in wave]
         return sum(self._share_on(moment, cluster) for cluster in clusters) / len(clusters)
 
     def replicas(self, moment: Moment) -> tuple[int, ...]:
         """Of stable, of the version and of what is kept, on a cluster of the moment's wave."""
-        cluster = wave_of(self.ahead.standing.environment)[moment.event.wave][0]
+        waves = self.ahead.standing.waves
+        cluster = next(name for wave in (waves[moment.event.wave], *waves) for name in wave)
         return replicas_of(lives_in(cluster, moment.lives, moment.waves), routed=self.routed)
 
     def _share_on(self, moment: Moment, cluster: str) -> float:

@@ -13,7 +13,7 @@ from gitops.rollout.state import ModelVersion, RolloutState, Traffic
 from gitops.spec.environment import Environment
 from gitops.spec.frozen import load_model
 from gitops.spec.pipeline import Model
-from gitops.spec.promotion import wave_of
+from gitops.spec.promotion import waves_since
 
 
 def target_of(model: Model) -> ModelVersion:
@@ -60,7 +60,7 @@ def waves_of(
     release: Release, state: RolloutState, models: Mapping[str, Model], environment: Environment
 ) -> Waves | None:
     """What runs on each cluster where that differs between waves or by load; None when all clusters are alike."""
-    waves = wave_of(environment)
+    waves = waves_since(environment, state.begun)
     if not (state.candidate or state.kept) or (len(waves) < 2 and not state.load):
         return None
     result: dict[str, Sequence[int | Share]] = {}

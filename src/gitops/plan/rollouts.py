@@ -20,7 +20,7 @@ from gitops.rollout.release import Release, time_of
 from gitops.rollout.state import ModelVersion, RolloutState
 from gitops.spec.environment import Environment
 from gitops.spec.pipeline import Model
-from gitops.spec.promotion import frozen, pinned, predecessor, wave_of
+from gitops.spec.promotion import frozen, pinned, predecessor, waves_since
 from gitops.spec.resolved import Spec
 from gitops.values import UnitKey
 
@@ -70,9 +70,14 @@ class Standing:
         if candidate is None and (self.entry or self.target == self.state.stable):
             return True
         model = self.models()[candidate.version.version] if candidate else self.model
-        waves = zip(wave_of(self.environment), needed(self.policy, self.state, self.target), strict=False)
+        waves = zip(self.waves, needed(self.policy, self.state, self.target), strict=False)
         scales = {cluster: scale for clusters, scale in waves for cluster in clusters}
         return room.fits(self.unit, model, scales, grown(self.state.load, self.load))
+
+    @property
+    def waves(self) -> tuple[tuple[str, ...], ...]:
+        """The clusters in the order in which the rollout reaches them."""
+        return waves_since(self.environment, self.state.begun)
 
     def models(self, *, as_released: bool = False) -> dict[str, Model]:
         """Every version that may run here: those of the record, and the one that the spec names.
@@ -128,7 +133,7 @@ def standing(spec: Spec, stored: Stored, unit: UnitKey, freeze: str, census: Cen
         unit=unit,
         release=release,
         model=model,
-        policy=policy_of(spec.pipeline.rollouts[model.rollout], environment, _load_time(release, model)),
+        policy=policy_of(spec.pipeline.rollouts[model.rollout], environment, _load_time(release, model), state.begun),
         state=state,
         target=target,
         entry=entry,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gitops.plan.observed import Survey, Workload
 from gitops.rollout.release import Release
 from gitops.rollout.state import RolloutState
-from gitops.spec.promotion import wave_of
+from gitops.spec.promotion import waves_since
 from gitops.spec.resolved import Spec
 from gitops.values import LABEL_VERSION, UnitKey, workload_name
 
@@ -60,7 +60,7 @@ def _routed(spec: Spec, unit: UnitKey, state: RolloutState, cluster: str, survey
     """Whether the traffic goes where the record says."""
     environment, model = spec.environments[unit.environment], spec.models[unit]
     place = spec.namespace(unit.environment), unit.model
-    waves = wave_of(environment)
+    waves = waves_since(environment, state.begun)
     number = next((number for number, clusters in enumerate(waves) if cluster in clusters), 0)
     traffic = state.weights(len(waves))[number]
     shares = {}

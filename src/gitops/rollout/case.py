@@ -105,6 +105,7 @@ def start(case: Case, by: str = "", *, hotfix: bool = False) -> Event:
         reason + _wanted_by(case, by, hotfix),
         stage="starting" if case.seen.room else "waiting-for-capacity",
         waves=case.waves,
+        clusters=case.policy.clusters,
         hotfix=hotfix,
         by=by,
         despite=case.known if by else (),

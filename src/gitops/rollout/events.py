@@ -55,6 +55,8 @@ class Event:
     tolerates: tuple[str, ...] = ()
     despite: tuple[str, ...] = ()
     """Rejections in earlier environments that the person who asked for it knows of."""
+    clusters: tuple[tuple[str, ...], ...] = ()
+    """The clusters by wave at the start."""
     rejects: bool = False
     """A roll-back after which the version stays away until the spec changes or a person retries it."""
     waits: Waits = ""
@@ -151,6 +153,7 @@ def _start(state: RolloutState, event: Event) -> RolloutState:
         scales=event.scales,
         hotfix=event.hotfix,
         despite=event.despite,
+        clusters=event.clusters,
         basis=load,
     )
     # Its own pods, when they are still there, are taken over; those of another artifact of that name cannot stay.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from gitops.spec.environment import Environment
-from gitops.spec.promotion import wave_of
+from gitops.spec.promotion import waves_since
 from gitops.spec.rollouts import BlueGreen, Canary, Rolling, Rollout, Shadow, ready_timeout
 
 Strategy = Literal["canary", "blue-green", "rolling", "shadow"]
@@ -56,6 +57,8 @@ class Policy:
     """How many people must approve a digest before it starts."""
     stride: int = STRIDE
     """The smallest growth of a rolling update's weight, so that a hundred replicas are not a hundred commits."""
+    clusters: tuple[tuple[str, ...], ...] = ()
+    """The clusters by wave: a rollout that starts keeps to them to its end."""
     waves: int = 1
     """How many groups of clusters the rollout goes through one after another; each walks all steps."""
 
@@ -84,11 +87,17 @@ class Policy:
         return self.waves * sum(self.step_limit(weight) for weight in weights)
 
 
-def policy_of(rollout: Rollout, environment: Environment | None = None, load_time: int = 0) -> Policy:
+def policy_of(
+    rollout: Rollout,
+    environment: Environment | None = None,
+    load_time: int = 0,
+    begun: Sequence[Sequence[str]] = (),
+) -> Policy:
     """The policy of a rollout as the spec declares it, in an environment that may ask for approvals and waves, for a
-    model that loads for so many seconds.
+    model that loads for so many seconds. `begun` are the waves with which one under way began.
     """
     approvals = environment.approvals if environment else None
+    waves = waves_since(environment, begun) if environment else ()
     return Policy(
         strategy=rollout.strategy,
         steps=_steps(rollout),
@@ -108,7 +117,8 @@ def policy_of(rollout: Rollout, environment: Environment | None = None, load_tim
         drain=rollout.drain,
         approvals=approvals.required if approvals else 0,
         stride=rollout.stride if isinstance(rollout, Rolling) else STRIDE,
-        waves=len(wave_of(environment)) if environment else 1,
+        clusters=waves,
+        waves=max(1, len(waves)),
     )
 
 

@@ -188,6 +188,8 @@ def _candidate_data(one: Candidate) -> dict[str, Any]:
         data["wave"] = one.wave
     if one.scales:
         data["scales"] = list(one.scales)
+    if one.clusters:
+        data["clusters"] = [list(wave) for wave in one.clusters]
     if one.hotfix:
         data["hotfix"] = True
     if one.pause:
@@ -219,6 +221,7 @@ def _candidate(data: Mapping[str, Any]) -> Candidate:
         mirror=_percent(data["mirror"]),
         wave=int(data.get("wave", 0)),
         scales=tuple(map(_percent, data.get("scales", ()))),
+        clusters=tuple(tuple(map(_string, wave)) for wave in data.get("clusters", ())),
         hotfix=bool(data.get("hotfix", False)),
         pause=Pause(pause["cause"], pause["reason"], pause["by"]) if pause else None,
         tolerated=tuple(data.get("tolerated", ())),

@@ -61,6 +61,8 @@ class Candidate:
     wave: int = 0
     scales: tuple[int, ...] = ()
     """What it is rendered to carry in each wave, when there are several; otherwise `scale` holds everywhere."""
+    clusters: tuple[tuple[str, ...], ...] = ()
+    """The clusters by wave as they were when it started; empty in older records."""
     hotfix: bool = False
     """It goes on through a freeze."""
     pause: Pause | None = None
@@ -144,6 +146,11 @@ class RolloutState:
         if self.candidate is None:
             return "idle"
         return "paused" if self.candidate.pause else self.candidate.stage
+
+    @property
+    def begun(self) -> tuple[tuple[str, ...], ...]:
+        """The clusters by wave with which what is under way began."""
+        return self.candidate.clusters if self.candidate else ()
 
     @property
     def traffic(self) -> Traffic:

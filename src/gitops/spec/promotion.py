@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from gitops.spec.freezes import end_of, in_words
@@ -33,6 +34,22 @@ def pinned(spec: Spec, unit: UnitKey) -> bool:
 def wave_of(environment: Environment) -> tuple[tuple[str, ...], ...]:
     """The clusters in the order in which rollouts reach them: as declared, else all at once."""
     return environment.waves or (tuple(environment.clusters),)
+
+
+def waves_since(environment: Environment, begun: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+    """The same for a rollout that began with these waves: an edit meanwhile moves no cluster to another weight.
+
+    What left the environment is left out of its wave; what has come since is a wave of its own, the last. Without
+    `begun` (nothing is under way, or the record is an older one) they are as declared.
+    """
+    declared = wave_of(environment)
+    present = [name for wave in declared for name in wave]
+    known = {name for wave in begun for name in wave}
+    if not known & set(present):
+        return declared
+    kept = tuple(tuple(name for name in wave if name in present) for wave in begun)
+    new = tuple(name for name in present if name not in known)
+    return (*kept, new) if new else kept
 
 
 def strategy_rollout(spec: Spec, unit: UnitKey) -> Rollout:

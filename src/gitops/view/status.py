@@ -15,7 +15,7 @@ from gitops.rollout.approvals import Uncounted
 from gitops.rollout.release import Release, time_of
 from gitops.rollout.state import Candidate
 from gitops.spec.pipeline import Model
-from gitops.spec.promotion import wave_of
+from gitops.spec.promotion import waves_since
 from gitops.spec.resolved import Spec
 from gitops.values import UnitKey
 from gitops.view.board import BoardRow, Cell, Rejected, Rollout, Running, Traffic, Warm
@@ -109,7 +109,7 @@ def _running(release: Release, model: Model | None, seen: Seen) -> Iterator[Runn
 
 
 def _traffic(spec: Spec, release: Release) -> Iterator[Traffic]:
-    waves = wave_of(spec.environments[release.unit.environment])
+    waves = waves_since(spec.environments[release.unit.environment], release.state.begun)
     for clusters, found in zip(waves, shares(release.state, len(waves)), strict=True):
         yield Traffic(clusters, found)
 
