@@ -7,8 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests.cli.small import commits, repository
-from tests.cli.staged import EMBEDDED, clock, record, release, staged_project, turn_bad, until_weight, weight
+from tests.cli.staged import EMBEDDED, append, clock, record, release, staged_project, turn_bad, until_weight, weight
 from tests.support.project import Project, run_git
+
+OTHER_ARTIFACT = f"""\
+models:
+  search: {{version: 2.0.0, artifact: {{digest: "sha256:{"d" * 64}"}}}}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -161,3 +166,47 @@ def test_without_git_it_is_the_spec_that_acted_last(walking: Project) -> None:
     assert weight(walking, "dev/chat") == 0
     (walking.path / ".gitops/embedded/last-valid-spec.json").unlink()
     assert "cannary" in walking.gitops("status", expect=1).err
+
+
+def kill(project: Project, cluster: str) -> None:
+    """Nothing answers there any more."""
+    path = project.path / f".gitops/embedded/clusters/{cluster}.db"
+    path.unlink()
+    path.mkdir()
+
+
+def test_a_dead_cluster(walking: Project) -> None:
+    """It is named, at the end the exit code is 1, and the others are planned and applied."""
+    kill(walking, "production")
+    append(walking, "environments/production.yaml", "models: {chat: {owner: team}}\n")
+    release(walking, "2.1.0", model="search", before="2.0.0")
+    planned = walking.gitops("plan", "--format", "json", expect=1)
+    assert [one["cluster"] for one in planned.json["unreachable"]] == ["production"]
+    assert "production was not reached" in planned.err
+    assert {change["unit"] for change in planned.json["changes"]} == {"dev/search"}
+    done = walking.gitops("apply", "--yes", expect=1)
+    assert "left alone: production/chat: production cannot be reached" in done.err
+    assert record(walking, "dev/search").candidate
+    assert "production was not reached" in walking.gitops("diff", expect=1).err
+    assert "production" in walking.gitops("reconcile", expect=1).out
+    walking.gitops("rollback", "dev/chat")
+    assert weight(walking, "dev/chat") == 0
+
+
+def test_no_cluster_at_all_is_an_error(walking: Project) -> None:
+    before = commits(walking)
+    for name in ("dev", "production"):
+        kill(walking, name)
+    release(walking, "2.1.0", model="search", before="2.0.0")
+    walking.gitops("apply", "--yes", expect=1)
+    assert commits(walking) == before, "with nothing in sight nothing is pushed"
+
+
+def test_a_refused_unit_stops_only_itself(walking: Project) -> None:
+    """The artifact of a version in production is another one; dev has nothing to do with that."""
+    walking.edit("pipeline.yaml", "cpu: 1,", "cpu: 2,")
+    append(walking, "environments/production.yaml", OTHER_ARTIFACT)
+    refused = walking.gitops("apply", "--yes", expect=1)
+    assert "left alone: production/search: refused by the rule immutable-version" in refused.err
+    assert '"cpu":2' in record(walking, "dev/search").models["2.0.0"].replace('"2"', "2")
+    assert '"cpu":1' in record(walking, "production/search").models["2.0.0"].replace('"1"', "1")

@@ -295,6 +295,7 @@ def hostile() -> Plan:
         capacity=(PoolUse(evil, evil, evil, 1, 2, 3, 2, None, 1.0, 2.0),),
         left_alone=(LeftAlone(evil, evil),),
         warnings=(evil,),
+        unreachable=(LeftAlone(evil, evil),),
         refusals=(Refusal(evil, evil, evil),),
         message=evil,
         models=1,

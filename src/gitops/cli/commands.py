@@ -114,7 +114,7 @@ def plan(project: Path, flags: Flags, form: str, out: Path | None, full: bool) -
     _print_plan(found, form, full)
     if out is not None:
         note(f"saved to {out}; apply exactly this with: gitops apply {out}")
-    return PENDING if found.pending else OK
+    return _unreached(found) or (PENDING if found.pending else OK)
 
 
 def apply(project: Path, flags: Flags, saved: Path | None, yes: bool, wait: bool = False) -> int:
@@ -200,12 +200,12 @@ def diff(project: Path, embedded: bool, form: str) -> int:
     with open_anyway(_options(project, Flags(embedded=embedded))) as session:
         tell(session)
         found = planning.diff(session)
-    if form == "text" and not found.pending:
+    if form == "text" and not found.pending and not found.unreachable:
         wanted = f"commit {found.base.head[:10]}" if found.base.head else "the empty repository"
         write(f"No drift: live objects are what {wanted} says.")
     else:
         _print_plan(found, form, True)
-    return PENDING if found.pending else OK
+    return _unreached(found) or (PENDING if found.pending else OK)
 
 
 def status(project: Path, embedded: bool, offline: bool, form: str) -> int:
@@ -266,11 +266,14 @@ def _print_plan(found: Plan, form: str, full: bool) -> None:
 
 
 def _refuse(wanted: Plan) -> None:
-    if wanted.refusals:
-        flags = " ".join(dict.fromkeys(refusal.flag for refusal in wanted.refusals if refusal.flag))
-        mend = f"if all of that is meant: gitops apply {flags}" if flags else "mend the spec"
-        rules = "1 rule" if len(wanted.refusals) == 1 else f"{len(wanted.refusals)} rules"
-        raise Refused(f"refused by {rules}, see above; nothing was done", hint=mend)
+    if wanted.stopped:
+        rules = "1 rule" if len(wanted.stopped) == 1 else f"{len(wanted.stopped)} rules"
+        raise Refused(f"refused by {rules}, see above; nothing was done", hint=_overruling(wanted))
+
+
+def _overruling(wanted: Plan) -> str:
+    flags = " ".join(dict.fromkeys(refusal.flag for refusal in wanted.refusals if refusal.flag))
+    return f"if all of that is meant: gitops apply {flags}" if flags else "correct the spec, and apply again"
 
 
 def _confirm(question: str = "Do you want to apply this?") -> None:
@@ -286,7 +289,16 @@ def _left(wanted: Plan) -> int:
     """Name what was asked for and not done; the exit code says it too, so that CI is not green without a deployment."""
     for item in wanted.left_alone:
         note(f"left alone: {item.unit}: {item.reason}")
-    return PENDING if wanted.left_alone else OK
+    if wanted.refusals:
+        note(f"  next: {_overruling(wanted)}")
+    return _unreached(wanted) or (ERROR if wanted.refusals else PENDING if wanted.left_alone else OK)
+
+
+def _unreached(found: Plan) -> int:
+    """Name the clusters that could not be looked at; the rest is done or shown all the same."""
+    for item in found.unreachable:
+        note(f"error: {item.unit} was not reached: {item.reason}")
+    return ERROR if found.unreachable else OK
 
 
 def _report(done: Applied, wait: bool) -> int:

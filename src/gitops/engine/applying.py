@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from gitops.engine.contention import push_attempts
 from gitops.engine.delivering import stamp_all
 from gitops.engine.observing import manifests_in
-from gitops.engine.planning import plan
+from gitops.engine.planning import leave, plan
 from gitops.engine.session import Session
 from gitops.errors import GitopsError, Moved, Refused, StalePlan
+from gitops.plan.leaving import refused_units
 from gitops.plan.model import Plan, Refusal
 from gitops.plan.stored import Stored, owner_of
 from gitops.spec.resolved import Spec
@@ -35,7 +36,8 @@ class Applied:
 def apply(session: Session, wanted: Plan, *, saved: bool = False) -> Applied:
     """Do what the plan says: commit and push, then infrastructure, then clusters.
 
-    Raises Refused when a rule stops it, StalePlan when a saved plan's base has moved. A plan that was just
+    Units that a rule refuses are left as they are; what fails on one cluster does not hold up the others. Raises
+    Refused when a rule stops the whole run, StalePlan when a saved plan's base has moved. A plan that was just
     computed is computed again when somebody else pushes first, for the same units only.
     """
     if saved:
@@ -43,16 +45,14 @@ def apply(session: Session, wanted: Plan, *, saved: bool = False) -> Applied:
     wanted, commit = _push(session, wanted, saved)
     if not wanted.pending:
         return Applied(wanted, commit, 0, ())
-    try:
-        _apply_infrastructure(session, wanted)
-    except GitopsError:
-        session.options.progress(f"Git holds commit {commit[:10]} already: the same apply goes on from there")
-        raise
+    failures = list(_apply_infrastructure(session, wanted))
+    without = {failure.cluster for failure in failures}
     stored = session.world.stored()
-    work = _work(session, wanted, commit, stored)
-    failures = converge(work)
-    left = {item.unit for item in wanted.left_alone} | {failure.unit for failure in failures}
-    stamp_all(session, stored, left)
+    reached = replace(wanted, objects=tuple(one for one in wanted.objects if one.cluster not in without))
+    work = _work(session, reached, commit, stored)
+    failures += converge(work)
+    left = {item.unit for item in (*wanted.left_alone, *wanted.unreachable)} | {failure.unit for failure in failures}
+    failures += stamp_all(session, stored, left)
     return Applied(wanted, commit, work.done, tuple(failures))
 
 
@@ -83,7 +83,8 @@ def _push(session: Session, wanted: Plan, saved: bool) -> tuple[Plan, str]:
         if attempt:
             session.options.progress("the repository moved; planning again")
             wanted = _plan_again(session, wanted)
-        _check_refusals(wanted.refusals)
+        _check_refusals(wanted.stopped)
+        wanted = leave(session, wanted, refused_units(wanted))
         if not wanted.files:
             return wanted, wanted.base.head or ""
         commits = [({change.path: change.content for change in wanted.at_once}, wanted.message)] * bool(wanted.at_once)
@@ -110,7 +111,15 @@ def _plan_again(session: Session, wanted: Plan) -> Plan:
         unit = UnitKey(*name.split("/", 1))
         if stored.record_ids.get(unit, "") != record:
             raise Refused(f"{name} was released by somebody else while this ran", hint="plan again and look")
-    return again
+    return _still_said(wanted, again)
+
+
+def _still_said(wanted: Plan, again: Plan) -> Plan:
+    """The second plan with what the first one left out and the second was therefore not asked about."""
+    known = {item.unit for item in again.left_alone}
+    refused = tuple(one for one in wanted.refusals if one.units and one not in again.refusals)
+    left = tuple(item for item in wanted.left_alone if item.unit not in known)
+    return replace(again, left_alone=(*again.left_alone, *left), refusals=(*again.refusals, *refused))
 
 
 def _check_refusals(found: Iterable[Refusal]) -> None:
@@ -119,13 +128,16 @@ def _check_refusals(found: Iterable[Refusal]) -> None:
         raise Refused(f"{refusal.rule}: {refusal.message}", hint=hint)
 
 
-def _apply_infrastructure(session: Session, wanted: Plan) -> None:
+def _apply_infrastructure(session: Session, wanted: Plan) -> Iterator[Failure]:
     for entry in wanted.infrastructure:
         if any(line.action != "read" for line in entry.resources):
             session.options.progress(f"{entry.cluster}: applying infrastructure ({len(entry.resources)} changes)")
             infrastructure = session.world.infrastructure(entry.cluster)
             assert infrastructure is not None, "planned, so it is kept by us"
-            infrastructure.apply(entry.saved, session.root_files(entry.cluster))
+            try:
+                infrastructure.apply(entry.saved, session.root_files(entry.cluster))
+            except GitopsError as error:
+                yield Failure(entry.cluster, entry.cluster, f"{error}; nothing else was done there")
 
 
 def _work(session: Session, wanted: Plan, commit: str, stored: Stored) -> Work:

@@ -184,19 +184,27 @@ def _stamp(session: Session, name: str, unit: UnitKey, release: Release | None) 
     session.cluster(name).stamp(namespace, stamp_name(session.spec.pipeline.name), {unit.model: tree})
 
 
-def stamp_all(session: Session, stored: Stored, except_for: Collection[str]) -> None:
-    """Remember that everything is where Git says, but for these units (and clusters)."""
-    name_of, adopt = stamp_name(session.spec.pipeline.name), session.options.allowed.adoption
+def stamp_all(session: Session, stored: Stored, except_for: Collection[str]) -> list[Failure]:
+    """Remember that everything is where Git says, but for these units and clusters; what could not be remembered."""
+    failures = []
     for name in session.spec.clusters:
-        if name in except_for:
-            continue
-        wanted: dict[str, dict[str, str]] = defaultdict(dict)
-        for unit, release in stored.releases.items():
-            if name in release.rendered.trees and unit in session.spec.models and str(unit) not in except_for:
-                wanted[unit.environment][unit.model] = release.rendered.trees[name]
-        for environment, trees in wanted.items():
-            namespace = session.spec.namespace(environment)
-            known = {} if adopt else session.cluster(name).stamps(namespace, name_of)
-            changes: dict[str, str | None] = {model: t for model, t in trees.items() if known.get(model) != t}
-            if changes:
-                session.cluster(name).stamp(namespace, name_of, changes, adopt=adopt)
+        if name not in except_for:
+            try:
+                _stamp_cluster(session, stored, name, except_for)
+            except GitopsError as error:
+                failures.append(Failure(name, name, str(error)))
+    return failures
+
+
+def _stamp_cluster(session: Session, stored: Stored, name: str, except_for: Collection[str]) -> None:
+    name_of, adopt = stamp_name(session.spec.pipeline.name), session.options.allowed.adoption
+    wanted: dict[str, dict[str, str]] = defaultdict(dict)
+    for unit, release in stored.releases.items():
+        if name in release.rendered.trees and unit in session.spec.models and str(unit) not in except_for:
+            wanted[unit.environment][unit.model] = release.rendered.trees[name]
+    for environment, trees in wanted.items():
+        namespace = session.spec.namespace(environment)
+        known = {} if adopt else session.cluster(name).stamps(namespace, name_of)
+        changes: dict[str, str | None] = {model: t for model, t in trees.items() if known.get(model) != t}
+        if changes:
+            session.cluster(name).stamp(namespace, name_of, changes, adopt=adopt)

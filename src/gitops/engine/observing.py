@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from gitops.engine.owning import settled_by_git
 from gitops.engine.session import Session
-from gitops.plan.model import ClusterInfrastructure, FileChange, ObjectChange, Plan
+from gitops.errors import GitopsError
+from gitops.plan.model import ClusterInfrastructure, FileChange, LeftAlone, ObjectChange, Plan
 from gitops.plan.objects import created, object_changes
 from gitops.plan.refusals import one_place_twice
 from gitops.render.check import parse_manifest
@@ -29,13 +30,28 @@ class _Live:
 
 
 def with_live(session: Session, draft: Plan, only: frozenset[str] | None, *, infrastructure: bool = True) -> Plan:
+    """The draft with what live systems say; a cluster that cannot be looked at is named, and the others go on.
+
+    Raises GitopsError when none of several clusters, or the only one, can be looked at.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
+    def look(name: str) -> _Live | GitopsError:
+        try:
+            return _observe(session, draft, name, infrastructure)
+        except GitopsError as error:
+            return error
+
+    names = tuple(session.spec.clusters)
     with ThreadPoolExecutor(CLUSTERS_AT_ONCE, thread_name_prefix="observe") as pool:
-        lives = list(pool.map(lambda name: _observe(session, draft, name, infrastructure), session.spec.clusters))
+        found = dict(zip(names, pool.map(look, names), strict=True))
+    lives = [live for live in found.values() if isinstance(live, _Live)]
+    failed = {name: error for name, error in found.items() if isinstance(error, GitopsError)}
+    if failed and not lives:
+        raise next(iter(failed.values()))
     objects = sorted((change for live in lives for change in live.objects), key=_reading_order(session.spec))
     left_alone = {entry.unit for entry in draft.left_alone}
-    identities = {name: live.identity for name, live in zip(session.spec.clusters, lives, strict=True)}
+    identities = {name: live.identity for name, live in found.items() if isinstance(live, _Live)}
     refused = one_place_twice(session.spec, identities) if infrastructure else ()
     return replace(
         draft,
@@ -47,6 +63,7 @@ def with_live(session: Session, draft: Plan, only: frozenset[str] | None, *, inf
         ),
         warnings=(*draft.warnings, *(line for live in lives for line in live.warnings)),
         refusals=(*draft.refusals, *refused),
+        unreachable=tuple(LeftAlone(name, str(error)) for name, error in failed.items()),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from gitops.engine.approving import uncounted
@@ -13,6 +13,7 @@ from gitops.engine.watching import census
 from gitops.errors import GitopsError
 from gitops.plan.census import NOTHING_SEEN
 from gitops.plan.desired import Changes, changes, render_stale, without_clusters
+from gitops.plan.leaving import out_of_reach, without
 from gitops.plan.model import Base, LeftAlone, Plan, Refusal
 from gitops.plan.refusals import departures, refusals
 from gitops.plan.registered import VersionKey
@@ -63,12 +64,19 @@ def plan(session: Session, only: frozenset[str] | None = None) -> Plan:
     held = {**wanted.waiting, **session.registered.waiting}
     waiting = (LeftAlone(str(unit), why) for unit, why in held.items())
     draft = replace(draft, waiting=tuple(one for one in waiting if only is None or one.unit in only))
-    draft = with_outlook(session, stored, wanted, draft, int(now), only, running)
     if not options.offline:
         draft = with_live(session, draft, only)
+        draft = leave(session, draft, out_of_reach(spec, draft))
+    draft = with_outlook(session, stored, wanted, draft, int(now), only, running)
     draft = replace(draft, registrations=tuple(_to_register(session))) if only is None else draft
     refused = (*draft.refusals, *_contradicted(session), *refusals(draft, stored, options.allowed))
     return replace(draft, refusals=refused)
+
+
+def leave(session: Session, whole: Plan, reasons: Mapping[str, str]) -> Plan:
+    """The plan without these units, which it says to leave alone."""
+    left = without(whole, reasons)
+    return replace(left, message=_message(session, left)) if reasons else whole
 
 
 def _to_register(session: Session) -> Iterator[LeftAlone]:
@@ -78,7 +86,10 @@ def _to_register(session: Session) -> Iterator[LeftAlone]:
 
 def _contradicted(session: Session) -> Iterator[Refusal]:
     for key, said in session.registered.contradicted.items():
-        yield Refusal("artifact-changed", f"{key.model}: {said}; a version never changes what it is, give it a new one")
+        waiting = session.registered.waiting.items()
+        units = tuple(str(unit) for unit, why in waiting if (unit.model, why) == (key.model, said))
+        message = f"{key.model}: {said}; a version never changes what it is, give it a new one"
+        yield Refusal("artifact-changed", message, units=units)
 
 
 def diff(session: Session) -> Plan:
@@ -142,13 +153,14 @@ def _draft(session: Session, stored: Stored, base: Base, found: Changes) -> Plan
         models=len(session.spec.pipeline.models),
         environments=tuple(session.spec.environments),
     )
-    return replace(plan, message=_message(session, plan, found.clusters))
+    return replace(plan, message=_message(session, plan))
 
 
-def _message(session: Session, plan: Plan, clusters: Sequence[str]) -> str:
+def _message(session: Session, plan: Plan) -> str:
     """The message of the commit of everything that happens at once."""
     if not plan.at_once:
         return ""
+    clusters = list(dict.fromkeys(change.unit for change in plan.at_once if "/" not in change.unit))
     at_once = [change for change in plan.releases if not change.decision]
     models, base = session.spec.models, plan.base
     released = [

@@ -159,10 +159,18 @@ def _view(session: Session, memory: Memory, commands: Commands, only: Collection
     observations = {}
     for unit, here in found.items():
         seen = replace(_troubled(here.observe(now, room), here, sight, said), unseen=blocked.get(unit, ""))
+        if here.state.candidate is None and not blindly:
+            seen = replace(seen, entry=seen.entry or _out_of_sight(here, sight))
         observations[unit] = _observed(
             seen, here, sight, results.get(unit, ()), commands.get(unit), unit in sight.astray
         )
     return _View(stored, now, found, sight, observations)
+
+
+def _out_of_sight(here: Standing, sight: Sight) -> str:
+    """Why nothing starts now: where nobody sees whether a version gets ready, it would be rejected for that."""
+    away = [name for name in here.environment.clusters if name in sight.blind]
+    return f"{', '.join(away)} cannot be reached" if away else ""
 
 
 def _getting_ready(found: Mapping[UnitKey, Standing]) -> list[Key]:

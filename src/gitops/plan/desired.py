@@ -313,6 +313,7 @@ def _immutable(spec: Spec, wanted: Wanted, foreign_commits: Collection[str]) -> 
                 f"{unit}: version {model.version} was released with artifact {moved[:19]}…, the spec now says "
                 f"{model.artifact.digest[:19]}…; a version never changes its artifact — "
                 "give the new one a version of its own",
+                units=(str(unit),),
             )
 
 

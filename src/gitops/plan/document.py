@@ -42,6 +42,7 @@ def plan_document(plan: Plan) -> dict[str, object]:
         "changes": list(_changes(plan)),
         "capacity": [_pool(use) for use in plan.capacity],
         "leftAlone": [_left_alone(item) for item in plan.left_alone],
+        "unreachable": [{"cluster": item.unit, "reason": item.reason} for item in plan.unreachable],
         "waiting": [_left_alone(item) for item in plan.waiting],
         "registrations": [{"version": item.unit, "work": item.reason} for item in plan.registrations],
         "steps": [{"unit": step.unit, "message": step.message} for step in plan.steps],
@@ -175,4 +176,4 @@ def _left_alone(item: LeftAlone) -> Json:
 
 
 def _refusal(item: Refusal) -> Json:
-    return {"rule": item.rule, "message": item.message, "flag": item.flag}
+    return {"rule": item.rule, "message": item.message, "flag": item.flag, "units": list(item.units)}

@@ -154,11 +154,16 @@ class Outlook:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A safety rule that stops apply; `flag` overrules it, where one does."""
+    """A safety rule that stops apply; `flag` overrules it, where one does.
+
+    `units` are what it is about, units or a cluster's own files: they are left as they are, and all else is done.
+    Without any it is about the run: nothing is done.
+    """
 
     rule: str
     message: str
     flag: str = ""
+    units: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -172,6 +177,8 @@ class Plan:
     infrastructure: tuple[ClusterInfrastructure, ...] = ()
     capacity: tuple[PoolUse, ...] = ()
     left_alone: tuple[LeftAlone, ...] = ()
+    unreachable: tuple[LeftAlone, ...] = ()
+    """Clusters that could not be looked at, and why; nothing is done there."""
     waiting: tuple[LeftAlone, ...] = ()
     """Units that do not run yet what the spec names, and what each waits for."""
     registrations: tuple[LeftAlone, ...] = ()
@@ -193,6 +200,11 @@ class Plan:
         """The files of the first commit: all but those of units that take a step of their rollout."""
         stepping = {step.unit for step in self.steps}
         return tuple(change for change in self.files if change.unit not in stepping)
+
+    @property
+    def stopped(self) -> tuple[Refusal, ...]:
+        """The refusals that stop the whole run."""
+        return tuple(one for one in self.refusals if not one.units)
 
     @property
     def pending(self) -> bool:

@@ -1,4 +1,14 @@
-"""Safety rules: what apply refuses to do without being told."""
+"""Safety rules: what apply refuses to do without being told, and how much of it each of them stops.
+
+About a unit, which is then left as it is while all else is done: a version that changes its artifact
+(`immutable-version`, `artifact-changed`), and fields that others claim (`conflict`). What is wrong there is wrong with
+that unit alone.
+
+About the run, of which then nothing is done: many models that leave (`deletion-guard`), infrastructure that would be
+destroyed (`destroy-guard`), a cluster that left the spec (`cluster-left`), objects of others (`owner`) and two names
+for one place (`one-place-twice`). These say that the spec, the checkout, the cluster or the repository is not the one
+that was meant, and then nothing else of the plan can be trusted either.
+"""
 
 from __future__ import annotations
 
@@ -163,4 +173,5 @@ def _conflicts(objects: tuple[ObjectChange, ...]) -> Iterator[Refusal]:
                 f"{change.cluster}: {change.ref}: {fields} set by {', '.join(change.conflicts)}; "
                 "take the fields back, or remove them there",
                 "--force-conflicts",
+                (change.unit,) if change.unit else (),
             )

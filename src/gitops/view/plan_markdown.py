@@ -83,6 +83,7 @@ def _parts(plan: Plan, budget: int) -> Iterator[Part]:
     yield from _capacity(plan.capacity)
     yield from _table(("To register first", "By"), ((code(i.unit), prose(i.reason)) for i in plan.registrations))
     yield from _table(("Waiting", "For what"), ((code(i.unit), prose(i.reason)) for i in plan.waiting))
+    yield from _table(("Not reached", "Why"), ((code(i.unit), prose(i.reason)) for i in plan.unreachable))
     yield from _table(("Left alone", "Why"), ((code(i.unit), prose(i.reason)) for i in plan.left_alone))
     for cluster in plan.infrastructure:
         yield from _infrastructure(cluster)
@@ -96,7 +97,7 @@ def _parts(plan: Plan, budget: int) -> Iterator[Part]:
 
 def _refusals(plan: Plan, share: int) -> Iterator[Part]:
     if plan.refusals:
-        heading = f"\n#### ⛔ Refused: apply will not run this plan ({count(len(plan.refusals), 'rule')})\n\n"
+        heading = f"\n#### ⛔ {wording.refused_heading(plan)} ({count(len(plan.refusals), 'rule')})\n\n"
         rows = [
             f"- **{prose(item.rule, 60)}**: {prose(item.message, share)}"
             + (f" (overrule with {code(item.flag, 60)})" if item.flag else "")

@@ -35,6 +35,7 @@ def plan_text(plan: Plan, *, width: int = 100, color: bool = False, diffs: bool 
         _infrastructure(plan.infrastructure, full),
         _files(plan.files, diffs, full),
         _capacity(plan.capacity),
+        _unreachable(plan, width),
         _left_alone(plan, width),
         _warnings(plan.warnings, width),
         _refused(plan, width),
@@ -192,6 +193,13 @@ def _pool(use: PoolUse) -> tuple[str, ...]:
     return (f"  {use.cluster}/{use.pool}", use.gpu_type, *gpus, *prices, mark)
 
 
+def _unreachable(plan: Plan, width: int) -> Iterator[Line]:
+    if plan.unreachable:
+        yield Line(f"Not reached: {count(len(plan.unreachable), 'cluster')}", "bold")
+    for item in plan.unreachable:
+        yield from _wrapped(f"{visible(item.unit)}: {visible(item.reason)}", width, "red")
+
+
 def _left_alone(plan: Plan, width: int) -> Iterator[Line]:
     if plan.left_alone:
         yield Line(f"Left alone: {count(len(plan.left_alone), 'unit')}", "bold")
@@ -208,7 +216,7 @@ def _warnings(warnings: Iterable[str], width: int) -> Iterator[Line]:
 
 def _refused(plan: Plan, width: int) -> Iterator[Line]:
     if plan.refusals:
-        yield Line("Refused: apply will not run this plan", "bold")
+        yield Line(wording.refused_heading(plan), "bold")
     for item in plan.refusals:
         flag = f" (overrule with {item.flag})" if item.flag else ""
         yield from _wrapped(f"{item.rule}: {item.message}{flag}", width, "red")

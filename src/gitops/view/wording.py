@@ -221,8 +221,17 @@ def unit_name(unit: str) -> str:
     return unit or "(shared)"
 
 
+def refused_heading(plan: Plan) -> str:
+    """What refusals mean for the plan as a whole."""
+    if plan.stopped:
+        return "Refused: apply will not run this plan"
+    units = sorted({unit for one in plan.refusals for unit in one.units})
+    return f"Refused: apply leaves {count(len(units), 'unit')} as they are"
+
+
 def _no_changes(plan: Plan) -> str:
     parts = ["what waits"] * bool(plan.waiting) + ["what is left alone"] * bool(plan.left_alone)
+    parts += ["clusters that were not reached"] * bool(plan.unreachable)
     rest = f", except for {' and '.join(parts)}" if parts else ""
     if plan.base.live:
         return f"No changes. Git, clusters and infrastructure match the spec{rest}."

@@ -143,9 +143,13 @@ def _poll(waiting: Mapping[tuple[str, str], Sequence[ObjectRef]], work: Work) ->
     by_cluster: dict[str, list[tuple[tuple[str, str], Sequence[ObjectRef]]]] = defaultdict(list)
     for key, refs in waiting.items():
         by_cluster[key[0]].append((key, refs))
-    states = {}
+    states: dict[tuple[str, str], Readiness] = {}
     for name, entries in by_cluster.items():
-        found = work.cluster(name).readiness([ref for _, refs in entries for ref in refs])
+        try:
+            found = work.cluster(name).readiness([ref for _, refs in entries for ref in refs])
+        except GitopsError as error:  # it may come back before the time is over
+            states |= {key: Readiness(False, str(error)) for key, _ in entries}
+            continue
         for key, refs in entries:
             unready = [found[ref] for ref in refs if not found[ref].ready]
             worst = next((state for state in unready if state.failed), unready[0] if unready else None)
