@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from gitops.engine.applying import apply
+from gitops.engine.planning import plan
+from gitops.engine.session import Options, open_session
+from gitops.errors import GitopsError
 from tests.cli.consistency import check_consistent
 from tests.cli.small import repository
 from tests.cli.staged import EMBEDDED, PIPELINE, clock, record, release, staged_project, subjects
@@ -159,6 +163,28 @@ def test_the_same_unit_released_by_two_is_refused(shared: Project, tmp_path: Pat
     refused = second.gitops("apply", str(saved), "--yes", expect=1)
     assert "stale" in refused.err
     assert "plan again" in refused.err
+
+
+@pytest.mark.parametrize("other", ["1.1.0", "1.2.0"])
+def test_a_pass_that_starts_the_same_has_done_the_work(shared: Project, tmp_path: Path, other: str) -> None:
+    """`gitops run` sees the merge as soon as CI does: each starts the version, and one of them comes second."""
+    before = checkout(shared, tmp_path / "before")
+    edit(shared, 1)
+    passing = checkout(shared, tmp_path / "run")
+    if other != "1.1.0":
+        passing = before
+        edit(passing, 1, other)
+    with open_session(Options(shared.path, kind="embedded")) as session:
+        wanted = plan(session)
+        passing.gitops("reconcile")
+        if other == "1.1.0":
+            assert apply(session, wanted).failures == ()
+        else:
+            with pytest.raises(GitopsError, match=r"1\.2\.0 is there instead"):
+                apply(session, wanted)
+    candidate = record(shared, "dev/model-1").candidate
+    assert candidate
+    assert candidate.version.version == other
 
 
 def test_an_older_checkout_leaves_newer_clusters_alone(shared: Project, tmp_path: Path) -> None:

@@ -14,11 +14,12 @@ from gitops.engine.planning import leave, plan
 from gitops.engine.session import Session
 from gitops.errors import GitopsError, Moved, Refused, StalePlan
 from gitops.plan.leaving import refused_units
+from gitops.plan.meanwhile import other_than_asked
 from gitops.plan.model import Plan, Refusal
 from gitops.plan.stored import Stored, owner_of
 from gitops.spec.resolved import Spec
 from gitops.spec.rollouts import ready_timeout
-from gitops.values import LABEL_VERSION, Manifest, ObjectRef, UnitKey
+from gitops.values import LABEL_VERSION, Manifest, ObjectRef
 from gitops.world.converge import Failure, Work, converge
 from gitops.world.gather import read_cluster_files
 
@@ -102,15 +103,21 @@ def _push(session: Session, wanted: Plan, saved: bool) -> tuple[Plan, str]:
 
 
 def _plan_again(session: Session, wanted: Plan) -> Plan:
-    """The same units on the new head. Raises Refused when somebody else has released one of them meanwhile."""
+    """The same units on the new head, without what another process has done of it meanwhile: a pass of `gitops run`
+    starts the same version. Raises Refused when one of them got something else than was asked for."""
     units = {change.unit for change in wanted.files} | {change.unit for change in wanted.objects}
     clusters = {entry.cluster for entry in wanted.infrastructure}
     again = plan(session, frozenset(units | clusters))
     stored = session.world.stored()
-    for name, record in wanted.seen.items():
-        unit = UnitKey(*name.split("/", 1))
-        if stored.record_ids.get(unit, "") != record:
-            raise Refused(f"{name} was released by somebody else while this ran", hint="plan again and look")
+    for change in wanted.releases:
+        unit = change.unit
+        if stored.record_ids.get(unit, "") == wanted.seen[str(unit)]:
+            continue
+        if why := stored.damage(unit) or other_than_asked(
+            change, session.spec.models.get(unit), stored.releases.get(unit)
+        ):
+            raise Refused(f"{unit} was changed while this ran: {why}", hint="plan again and look")
+        session.options.progress(f"{unit}: another process has done this already")
     return _still_said(wanted, again)
 
 
