@@ -1,18 +1,33 @@
 """What still works when something else is broken: the safety path depends on nothing that it does not need."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from gitops.cli.main import app
+from gitops.engine import contention
+from gitops.engine.reconciling import Pass
+from gitops.engine.running import Settings, keep_running
+from gitops.engine.session import Options
+from gitops.values import UnitKey
+from gitops.world.git.repository import GitRepository
+from gitops.world.prometheus import PrometheusSource
+from gitops.world.worlds import World
 from tests.cli.small import commits, repository
 from tests.cli.staged import EMBEDDED, append, clock, record, release, staged_project, turn_bad, until_weight, weight
 from tests.support.project import Project, run_git
 
+CHAT = UnitKey("dev", "chat")
 OTHER_ARTIFACT = f"""\
 models:
-  search: {{version: 2.0.0, artifact: {{digest: "sha256:{"d" * 64}"}}}}
+  search:
+    version: 2.0.0
+    artifact: {{uri: s3://acme-models/search/2.0.0, digest: "sha256:{"d" * 64}", format: onnx}}
 """
 
 
@@ -103,8 +118,6 @@ def test_going_back_needs_no_valid_spec(walking: Project, break_it: Callable[[Pr
     assert weight(walking, "dev/chat") == 0
     source = record(walking, "dev/chat").source.commit
     assert source == walking.git("rev-parse", "HEAD").strip()
-    walking.gitops("diff")
-    walking.gitops("resume", "dev/chat", expect=1)
 
 
 def test_a_broken_spec_is_judged_by_the_last_valid_one(walking: Project) -> None:
@@ -156,6 +169,14 @@ def test_a_shallow_clone_judges(walking: Project) -> None:
     walking.git("reset", "--quiet")
     assert "shallow" in walking.gitops("apply", "--yes", expect=1).err
     goes_back(walking, expect=0)
+
+
+def test_a_metric_source_that_cannot_be_opened_is_no_answer(walking: Project) -> None:
+    (walking.path / "simulation.yaml").write_text("<<<<<<< HEAD\n")
+    seen = json.loads(walking.gitops("reconcile", "--format", "json").out)["decisions"]
+    [chat] = [one for one in seen if one["unit"] == "dev/chat"]
+    assert chat["decision"] == "hold"
+    assert {gate["verdict"] for gate in chat["gates"]} == {"query failed"}
 
 
 def test_without_git_it_is_the_spec_that_acted_last(walking: Project) -> None:
@@ -210,3 +231,129 @@ def test_a_refused_unit_stops_only_itself(walking: Project) -> None:
     assert "left alone: production/search: refused by the rule immutable-version" in refused.err
     assert '"cpu":2' in record(walking, "dev/search").models["2.0.0"].replace('"2"', "2")
     assert '"cpu":1' in record(walking, "production/search").models["2.0.0"].replace('"1"', "1")
+
+
+# --- Every command, with each of five things broken ------------------------------------------------------------------
+
+FAULTS = ("spec", "record", "cluster", "prometheus", "moving")
+COMMANDS: dict[str, tuple[int, int, int, int, int]] = {
+    # With a spec that is not valid, the record of another unit damaged, another cluster dead, a Prometheus that does
+    # not answer, and a GitOps repository that moves whenever something is pushed. 2: something is left alone.
+    "validate": (1, 0, 0, 0, 0),
+    "render --unit dev/chat": (1, 0, 0, 0, 0),
+    "status": (0, 0, 0, 0, 0),
+    "history": (0, 0, 0, 0, 0),
+    "plan": (1, 2, 1, 2, 2),
+    "apply --yes": (1, 2, 1, 0, 0),
+    "diff": (0, 0, 1, 0, 0),
+    "reconcile": (1, 1, 1, 0, 0),
+    "pause dev/chat": (0, 0, 0, 0, 0),
+    "resume dev/chat": (1, 0, 0, 0, 0),
+    "rollback dev/chat": (0, 0, 0, 0, 0),
+    "retry dev/chat": (1, 0, 0, 0, 0),
+    "abort dev/search": (0, 0, 0, 0, 0),
+}
+EFFECTS: dict[str, Callable[[Project], bool]] = {
+    "pause dev/chat": lambda project: phase(project, "dev/chat") == "paused",
+    "rollback dev/chat": lambda project: phase(project, "dev/chat") == "idle",
+    "abort dev/search": lambda project: phase(project, "dev/search") == "idle",
+}
+
+
+def phase(project: Project, unit: str) -> str:
+    return record(project, unit).state.phase
+
+
+@pytest.fixture(scope="module")
+def two_walking(walking_once: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """search 2.1.0 has started in dev as well, and the owner of chat is an edit that nobody applied."""
+    path = tmp_path_factory.mktemp("two") / "project"
+    shutil.copytree(walking_once.path, path)
+    project = Project(path, EMBEDDED)
+    release(project, "2.1.0", model="search", before="2.0.0")
+    project.commit_spec("Release search 2.1.0")
+    project.gitops("apply", "--yes")
+    project.edit("pipeline.yaml", "    route: {", "    owner: team\n    route: {")
+    project.commit_spec("Name the owner of chat")
+    return project
+
+
+def dead_prometheus(world: World, environment: str) -> PrometheusSource:
+    del world, environment
+    return PrometheusSource("http://127.0.0.1:9", interval=15)
+
+
+def moving(monkeypatch: pytest.MonkeyPatch, project: Project, times: int) -> None:
+    """From now on somebody else pushes just before each of the next pushes."""
+    left, commit_all = [times], GitRepository.commit_all
+
+    def interrupted(self: GitRepository, base: str | None, commits: Any) -> list[str]:
+        if left[0]:
+            left[0] -= 1
+            bare = repository(project)
+            tree = run_git(bare, "rev-parse", "main^{tree}").strip()
+            made = run_git(bare, "commit-tree", tree, "-p", "main", "-m", "elsewhere").strip()
+            run_git(bare, "update-ref", "refs/heads/main", made)
+        return commit_all(self, base, commits)
+
+    monkeypatch.setattr(GitRepository, "commit_all", interrupted)
+
+
+def break_by(fault: str, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    match fault:
+        case "spec":
+            misspell(project)
+        case "record":
+            by_hand(project, conflict_in("production/search"))
+        case "cluster":
+            kill(project, "production")
+        case "prometheus":
+            monkeypatch.setattr(World, "_measure", dead_prometheus)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_must_still_work(
+    two_walking: Project, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(two_walking.path, tmp_path / "project")
+    project = Project(tmp_path / "project", EMBEDDED)
+    for name, value in project.environment().items():
+        monkeypatch.setenv(name, value)
+    break_by(fault, project, monkeypatch)
+    for command, codes in COMMANDS.items():
+        with monkeypatch.context() as patch:
+            if fault == "moving":
+                moving(patch, project, 3)
+            ended = CliRunner().invoke(app, [*command.split(), "--project", str(project.path)])
+        assert ended.exit_code == codes[FAULTS.index(fault)], f"{command}: {ended.output}"
+        assert "Traceback" not in ended.output
+        assert "a bug in gitops" not in ended.output
+        assert EFFECTS.get(command, lambda _: True)(project), command
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_run_makes_its_passes(
+    two_walking: Project, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`gitops run` judges with whatever is left, also after it was started anew."""
+    shutil.copytree(two_walking.path, tmp_path / "project")
+    project = Project(tmp_path / "project", EMBEDDED)
+    break_by(fault, project, monkeypatch)
+    passes: list[Pass] = []
+    if fault == "moving":
+        moving(monkeypatch, project, 3)
+    options = Options(project.path, kind="embedded", acts=True)
+    keep_running(options, Settings(60, "", "", "me"), lambda: len(passes) == 2, passes.append)
+    assert all(CHAT in done.standings for done in passes)
+
+
+def test_a_repository_that_never_rests(walking: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends, says why, and has changed nothing."""
+    for name, value in walking.environment().items():
+        monkeypatch.setenv(name, value)
+    moving(monkeypatch, walking, 1000)
+    monkeypatch.setattr(contention, "PUSH_ATTEMPTS", 5)
+    ended = CliRunner().invoke(app, ["rollback", "dev/chat", "--project", str(walking.path)])
+    assert ended.exit_code == 1
+    assert "moved 5 times" in ended.output
+    assert weight(walking, "dev/chat") == 10

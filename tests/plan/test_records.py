@@ -126,3 +126,10 @@ def test_frozen_models_that_cannot_be_read() -> None:
     assert set(found.damaged) == {"dev/chat"}
     assert "cannot be read" in found.damage(CHAT)
     assert OTHER in found.releases
+
+
+def test_a_version_that_the_record_does_not_describe() -> None:
+    tree = released()
+    release = tree.release(CHAT)
+    tree.files["releases/dev/chat.yaml"] = dump_release(replace(release, models={"0.9.0": release.models["1.0.0"]}))
+    assert "does not say how 1.0.0 was released" in with_sound_models(NEXT, tree.stored()).damage(CHAT)

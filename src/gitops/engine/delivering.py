@@ -70,10 +70,12 @@ def settle(session: Session, stored: Stored, astray: Mapping[UnitKey, Collection
     for cluster, units in by_cluster.items():
         groups = [units] if len(units) >= _MANY else [[unit] for unit in units]
         for group in groups:
+            wanted, unread = _wanted(session, stored, cluster, group)
+            done.failures += [Failure(str(unit), cluster, why) for unit, why in unread.items()]
             try:
-                done.objects += _settle(session, stored, cluster, group)
+                done.objects += _settle(session, stored, cluster, wanted)
             except GitopsError as error:
-                done.failures += [Failure(str(unit), cluster, str(error)) for unit in group]
+                done.failures += [Failure(str(unit), cluster, str(error)) for unit in wanted]
     return done
 
 
@@ -136,14 +138,36 @@ def _labels(session: Session, cluster: str, unit: UnitKey) -> dict[str, str]:
 # --- Whole units ---------------------------------------------------------------------------------------------
 
 
-def _settle(session: Session, stored: Stored, name: str, units: Sequence[UnitKey]) -> int:
-    cluster, repository = session.cluster(name), session.world.repository()
-    directories = [unit_directory(name, unit) for unit in units]
-    files = read_files(repository, stored.head, directories)
-    desired = {ObjectRef.of(manifest): (path, manifest) for path, manifest in manifests_in(files)}
+_Desired = Mapping[ObjectRef, tuple[str, Manifest]]
+"""What Git wants of a unit, each with its file."""
+
+
+def _wanted(
+    session: Session, stored: Stored, name: str, units: Sequence[UnitKey]
+) -> tuple[dict[UnitKey, _Desired], dict[UnitKey, str]]:
+    """What Git wants of each unit on a cluster, and why the files of others cannot be read."""
+    files = read_files(session.world.repository(), stored.head, [unit_directory(name, unit) for unit in units])
+    by_unit: dict[str, dict[str, bytes]] = defaultdict(dict)
+    for path, content in files.items():
+        by_unit[owner_of(path)][path] = content
+    wanted: dict[UnitKey, _Desired] = {}
+    unread: dict[UnitKey, str] = {}
+    for unit in units:
+        try:
+            wanted[unit] = {ObjectRef.of(one): (path, one) for path, one in manifests_in(by_unit[str(unit)])}
+        except GitopsError as error:
+            unread[unit] = str(error)
+    return wanted, unread
+
+
+def _settle(session: Session, stored: Stored, name: str, units: Mapping[UnitKey, _Desired]) -> int:
+    if not units:
+        return 0
+    cluster = session.cluster(name)
+    desired = {ref: one for wanted in units.values() for ref, one in wanted.items()}
     selector = {LABEL_PIPELINE: session.spec.pipeline.name, LABEL_CLUSTER: name}
     if len(units) == 1:
-        selector = _labels(session, name, units[0])
+        selector = _labels(session, name, next(iter(units)))
     asked = {str(unit) for unit in units}
     compared = cluster.compare([manifest for _, manifest in desired.values()], selector)
     found = [
@@ -157,9 +181,7 @@ def _settle(session: Session, stored: Stored, name: str, units: Sequence[UnitKey
     return len(found)
 
 
-def _mend(
-    session: Session, name: str, found: Sequence[Difference], desired: Mapping[ObjectRef, tuple[str, Manifest]]
-) -> None:
+def _mend(session: Session, name: str, found: Sequence[Difference], desired: _Desired) -> None:
     cluster, force = session.cluster(name), session.options.allowed.conflicts
     wanted = [desired[difference.ref][1] for difference in found if difference.kind != "surplus"]
     for manifest in sorted(wanted, key=phase_of):

@@ -107,7 +107,11 @@ def _flaw(release: Release, model: Model | None) -> str:
         if (stable.gpu_type, stable.gpus) == ((gpu.type, gpu.count) if gpu else ("", 0)):
             return ""
     try:
-        models_of(release, None)
+        models = models_of(release, model)
     except GitopsError as error:
         return str(error)
-    return ""
+    state = release.state
+    running = (state.stable, state.candidate and state.candidate.version, *(one.version for one in state.kept))
+    missing = [one.version for one in running if one and one.version not in models]
+    path = record_path(release.unit)
+    return f"{path} does not say how {missing[0]} was released: {_restore(path)}" if missing else ""

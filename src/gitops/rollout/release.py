@@ -223,8 +223,8 @@ def _candidate(data: Mapping[str, Any]) -> Candidate:
         scales=tuple(map(_percent, data.get("scales", ()))),
         clusters=tuple(tuple(map(_string, wave)) for wave in data.get("clusters", ())),
         hotfix=bool(data.get("hotfix", False)),
-        pause=Pause(pause["cause"], pause["reason"], pause["by"]) if pause else None,
-        tolerated=tuple(data.get("tolerated", ())),
+        pause=Pause(pause["cause"], _string(pause["reason"]), _string(pause["by"])) if pause else None,
+        tolerated=tuple(map(_string, data.get("tolerated", ()))),
         despite=tuple(map(_string, data.get("despite", ()))),
         resumed=seconds_of(data["resumed"]) if "resumed" in data else 0,
         basis=read_loads(data.get("basis", "")),
@@ -255,7 +255,7 @@ def _rejection_data(one: Rejection) -> dict[str, Any]:
 
 
 def _rejection(data: Mapping[str, Any]) -> Rejection:
-    return Rejection(_version(data), data["reason"], seconds_of(data["at"]))
+    return Rejection(_version(data), _string(data["reason"]), seconds_of(data["at"]))
 
 
 def _version(data: Mapping[str, Any]) -> ModelVersion:
@@ -293,7 +293,7 @@ def _rollout(raw: Mapping[str, Any]) -> dict[str, Any]:
         "kept": tuple(map(_kept, raw.get("kept") or ())),
         "rejected": tuple(map(_rejection, raw.get("rejected") or ())),
         "returned": tuple(map(_returned, raw.get("returned") or ())),
-        "approvals": tuple(Approval(one["digest"], one["by"]) for one in raw.get("approvals") or ()),
+        "approvals": tuple(Approval(_string(one["digest"]), _string(one["by"])) for one in raw.get("approvals") or ()),
         "load": read_loads(raw.get("load", "")),
     }
 
