@@ -122,8 +122,8 @@ def test_a_checkpoint_is_built_validated_and_released_in_one_apply(project: Proj
     shown = project.gitops("plan", expect=2).out
     assert "Before any release: 1 version to register" in shown
     assert (
-        "iris 1.0.0: build: convert, quantize, package; gates: loads, golden, benchmark; signature: by release.pub"
-        in " ".join(shown.split())
+        "iris 1.0.0: build: convert, quantize, package; gates: loads, golden, benchmark, served-accuracy; "
+        "signature: by release.pub" in " ".join(shown.split())
     )
     assert "dev/iris  1.0.0 is not built and validated yet" in shown
 
@@ -144,6 +144,8 @@ def test_a_checkpoint_is_built_validated_and_released_in_one_apply(project: Proj
     assert message.startswith("artifact(iris): 1.0.0 is built, validated and signed\n")
     assert re.search(r"^quantize: .*accuracy", message, re.MULTILINE)
     assert "golden: pass (3 of 3)" in message
+    assert "served-accuracy: pass (1 of 1)" in message
+    assert "quantize: the accuracy was measured on " in message
     assert "clouds-2026-10" in message
     assert f"Artifact: {digest}" in message
     report = run_git(repository(project), "show", "main:artifacts/iris/1.0.0.report.json")

@@ -33,6 +33,7 @@ from gitops.spec.pipeline import Model
 if TYPE_CHECKING:
     from gitops.stages.build.runner import BuildResult
     from gitops.stages.gates import Outcome
+    from gitops.stages.served import Labelled
 
 _CACHE = Path(".gitops")
 
@@ -137,7 +138,7 @@ def _made(session: Session, key: VersionKey, model: Model, *, fetches: bool) -> 
 
 def _stages(made: _Made) -> tuple[BuiltStage, ...]:
     stages = made.built.stages if made.built else ()
-    return tuple(BuiltStage(one.stage, one.key, MappingProxyType(_figures(one.figures))) for one in stages)
+    return tuple(BuiltStage(one.stage, one.key, MappingProxyType(_figures(one.figures)), one.notes) for one in stages)
 
 
 def _figures(found: object) -> dict[str, float]:
@@ -168,7 +169,7 @@ def _validated(session: Session, key: VersionKey, model: Model, made: _Made, end
     server = model.validation.server
     with nullcontext(endpoint) if endpoint else _served(session, key, model, made) as url:
         wait = float(server.ready_timeout) if server else 0.0
-        wanted = Wanted(url, wait=wait)
+        wanted = Wanted(url, wait=wait, labelled=_labelled(session.options.project, model, made))
         try:
             outcome = run_gates(session.options.project, key.model, model, wanted, session.options.progress)
         except NoEndpoint as error:
@@ -179,6 +180,21 @@ def _validated(session: Session, key: VersionKey, model: Model, made: _Made, end
     subject |= {"endpoint": endpoint} if endpoint else {}
     data, digest = report_bytes(outcome.results, subject, outcome.measured)
     return _Report(tuple(summary(outcome.results)), digest, data)
+
+
+def _labelled(project: Path, model: Model, made: _Made) -> Labelled | None:
+    """The samples by which the build judged the model at last, and the accuracy that it was allowed to keep to."""
+    from gitops.spec.build import Prune, Quantize, judged
+    from gitops.stages.served import Labelled
+
+    place = judged(model.build) if model.build and made.built else None
+    if place is None or not (model.build and made.built):
+        return None
+    stage, figures = model.build.stages[place], made.built.stages[place].figures
+    assert isinstance(stage, Quantize | Prune)
+    assert stage.labelled
+    least = figures["accuracy-before-percent"] - (stage.max_accuracy_drop or 0.0)
+    return Labelled(project / stage.labelled, stage.output, least)
 
 
 @contextmanager
@@ -226,6 +242,7 @@ def _published(session: Session, key: VersionKey, model: Model, made: _Made) -> 
     """
     if not (model.build and made.built):
         return _told(session, _registration(session, key, model, made.digest)) if made.path else ()
+    from gitops.stages.addresses import public
     from gitops.stages.artifacts import write_beside
     from gitops.stages.build.transfer import publish
     from gitops.stages.digest import digest_path
@@ -236,7 +253,7 @@ def _published(session: Session, key: VersionKey, model: Model, made: _Made) -> 
     publish(made.built.path, made.digest, uri, project, session.options.progress)
     running = job()
     digest = {"sha256": source.digest.removeprefix("sha256:")}
-    used = [Dependency("checkpoint", source.uri, MappingProxyType(digest))]
+    used = [Dependency("checkpoint", public(source.uri), MappingProxyType(digest))]
     if source.commit:
         used.append(Dependency("code", "git:training", MappingProxyType({"gitCommit": source.commit})))
     told = statement(
@@ -246,9 +263,9 @@ def _published(session: Session, key: VersionKey, model: Model, made: _Made) -> 
             builder=running.url if running else "urn:gitops:local",
             parameters={"model": key.model, "version": key.version, "stages": list(_parameters(model))},
             dependencies=used,
-            training_data=source.dataset or "",
+            training_data=public(source.dataset or ""),
             invoked_by=person(session),
-            invocation=source.run or "",
+            invocation=public(source.run or ""),
             finished=now(),
             tools={"gitops": __version__},
         ),

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from gitops.plan.stored import Stored
 from gitops.rollout.registration import Registration
 from gitops.rollout.release import Release
+from gitops.spec.build import judged
 from gitops.spec.frozen import load_model
 from gitops.spec.pipeline import Model, Validation
 from gitops.spec.resolved import Spec
@@ -138,7 +139,15 @@ def work_of(model: Model) -> Iterator[str]:
     if model.build:
         yield f"build: {', '.join(stage.stage for stage in model.build.stages)}"
     if model.validation:
-        yield f"gates: {', '.join(gates_of(model.validation))}"
+        again = ("served-accuracy",) if _judged_again(model) else ()
+        yield f"gates: {', '.join((*gates_of(model.validation), *again))}"
+
+
+def _judged_again(model: Model) -> bool:
+    """Whether the labelled samples of a build are asked of the served model too, which takes a protocol of tensors."""
+    said = model.validation.endpoint if model.validation else None
+    protocol = said.protocol if said else model.serve.runtime
+    return model.build is not None and judged(model.build) is not None and protocol == "triton"
 
 
 def gates_of(validation: Validation) -> Iterator[str]:

@@ -27,6 +27,8 @@ class BuiltStage:
     stage: str
     key: str
     figures: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    notes: tuple[str, ...] = ()
+    """What a reader should know besides, such as the processor on which the accuracy was measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def dump_registration(one: Registration) -> bytes:
     if one.source:
         data["source"] = one.source
     if one.stages:
-        data["build"] = [{"stage": s.stage, "key": s.key, "figures": dict(s.figures)} for s in one.stages]
+        data["build"] = [_stage_data(stage) for stage in one.stages]
     if one.report:
         data["validation"] = {"gates": list(one.gates), "report": one.report}
     if one.provenance:
@@ -84,6 +86,11 @@ def dump_registration(one: Registration) -> bytes:
     if one.signers:
         data["signers"] = list(one.signers)
     return orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _stage_data(stage: BuiltStage) -> dict[str, Any]:
+    notes = {"notes": list(stage.notes)} if stage.notes else {}
+    return {"stage": stage.stage, "key": stage.key, "figures": dict(stage.figures), **notes}
 
 
 def parse_registration(data: bytes, path: str) -> Registration:
@@ -102,7 +109,12 @@ def parse_registration(data: bytes, path: str) -> Registration:
             registered=_text(raw["registered"]),
             source=_text(raw.get("source", "")),
             stages=tuple(
-                BuiltStage(_text(s["stage"]), _text(s["key"]), MappingProxyType(dict(s["figures"])))
+                BuiltStage(
+                    _text(s["stage"]),
+                    _text(s["key"]),
+                    MappingProxyType(dict(s["figures"])),
+                    tuple(map(_text, s.get("notes", ()))),
+                )
                 for s in raw.get("build", ())
             ),
             gates=tuple(map(_text, validation.get("gates", ()))),
@@ -148,6 +160,7 @@ def _build_lines(one: Registration) -> Iterator[str]:
     for stage in one.stages:
         figures = ", ".join(f"{name} {value:.4g}" for name, value in stage.figures.items())
         yield f"{stage.stage}: {figures}" if figures else stage.stage
+        yield from (f"{stage.stage}: {note}" for note in stage.notes)
 
 
 def _text(value: Any) -> str:

@@ -136,6 +136,16 @@ def gpu_of(stage: Stage) -> Gpu | None:
     return stage.gpu if isinstance(stage, Quantize) else None
 
 
+def judged(build: Build) -> int | None:
+    """The place of the last stage whose loss of accuracy is bounded, from 0: what is served has to hold to it too."""
+    places = (place for place, stage in enumerate(build.stages) if isinstance(stage, Quantize | Prune))
+    return max((place for place in places if _is_bounded(build.stages[place])), default=None)
+
+
+def _is_bounded(stage: Stage) -> bool:
+    return isinstance(stage, Quantize | Prune) and bool(stage.labelled) and stage.max_accuracy_drop is not None
+
+
 def formats(build: Build) -> tuple[str, ...]:
     """What each stage gets, and what the last one gives: `("safetensors", "onnx", "onnx", "triton")`.
 

@@ -13,6 +13,7 @@ from gitops.spec.problems import listed
 from gitops.spec.resolved import SourceFile
 from gitops.spec.source import MAX_BYTES
 from gitops.spec.validation import Benchmark, Validation
+from gitops.stages import served
 from gitops.stages.baseline import Baseline, parse_baseline
 from gitops.stages.benchmark import Distorted, Earlier, baseline_of, judge, run_benchmark
 from gitops.stages.endpoints import Target, settings_of, target_of
@@ -20,14 +21,16 @@ from gitops.stages.golden import run_golden, run_loads
 from gitops.stages.golden_file import GoldenFile, load_golden
 from gitops.stages.load import Report
 from gitops.stages.measured import Measured
+from gitops.stages.protocols.triton import Triton
 from gitops.stages.results import GateResult
+from gitops.stages.served import Labelled
 
 if TYPE_CHECKING:
     from gitops.spec.pipeline import Model
 
 GATES = ("loads", "golden", "benchmark", "data", "parity")
 """In the order in which they are asked; `data` is accuracy, drift and bias."""
-_OF_ENDPOINTS = frozenset({"loads", "golden", "benchmark"})
+_OF_ENDPOINTS = frozenset({"loads", "golden", "benchmark", served.GATE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ class Wanted:
     """Figures to compare with, in place of those that the spec names."""
     tolerance: float | None = None
     """In percent, in place of the spec's."""
+    labelled: Labelled | None = None
+    """What a build was judged by, for the served model to be judged by it again, where tensors can be asked."""
 
 
 class NoEndpoint(GitopsError):
@@ -121,7 +126,7 @@ class _Run:
         outcome = Outcome([], [])
         golden = self._cases(self.validation.golden)
         target = self._target() if _OF_ENDPOINTS.intersection(self.gates) else None
-        for gate in self.gates:
+        for gate in self._asked_for(target):
             if gate in _OF_ENDPOINTS and _not_ready(outcome):
                 outcome.results.append(GateResult(gate, (), note="not asked, because the model is not ready"))
                 continue
@@ -136,6 +141,11 @@ class _Run:
                 outcome.results.append(GateResult(gate, (), note=f"could not be asked: {error}"))
         return outcome
 
+    def _asked_for(self, target: Target | None) -> Iterator[str]:
+        yield from self.gates
+        if self.wanted.labelled and target and isinstance(target.dialect, Triton):
+            yield served.GATE
+
     def _asked(
         self, gate: str, target: Target | None, golden: GoldenFile | None, outcome: Outcome
     ) -> Iterator[GateResult]:
@@ -145,6 +155,8 @@ class _Run:
             yield run_loads(target, golden, self.wanted.wait)
         elif gate == "golden" and golden:
             yield run_golden(target, golden, self.report)
+        elif gate == served.GATE and self.wanted.labelled:
+            yield served.run_served(target, self.wanted.labelled)
         elif self.validation.benchmark:
             yield self._benchmark(target, self.validation.benchmark, golden, outcome)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from gitops.spec.build import LLM_METHODS, Build, Convert, Optimize, Package, Quantize, Stage, formats
 
-FORMAT = 1
+FORMAT = 2
 """Raised when stages begin to give something else for the same key."""
 
 _FILES = ("samples", "labelled", "calibration", "code", "requirements")

@@ -34,9 +34,9 @@ def run(task: Task) -> Outcome:
         weight.CopyFrom(onnx.numpy_helper.from_array(array, weight.name))
     graph.save(model, target)
     graph.check(target)
-    gates, measured = judge.after(task, was, target)
+    gates, measured, notes = judge.after(task, was, target)
     figures = {**_zeros(pruned), "pruned-weights": float(len(weights))}
-    return Outcome(gates, {**figures, **measured}, signature=graph.signature_of(target))
+    return Outcome(gates, {**figures, **measured}, notes, signature=graph.signature_of(target))
 
 
 def smallest_to_zero(arrays: Sequence[Any], sparsity: float) -> list[Any]:

@@ -1,5 +1,6 @@
 """The stage `quantize`: int8 by ONNX Runtime, or llm-compressor's methods for language models.
 
+Signed weights have seven bits and not eight, so that no processor answers differently from another (`saturation.py`).
 Reference: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 """
 
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gitops.errors import GitopsError
-from gitops.stages.build import graph, judge, llm
+from gitops.stages.build import graph, judge, llm, saturation
 from gitops.stages.build.samples import fitted, load_arrays
 from gitops.stages.build.task import Outcome, Task, tool
 
@@ -40,9 +41,10 @@ def _int8(task: Task) -> Outcome:
     changed = _quantized(target)
     if not changed:
         raise GitopsError("there was nothing to quantize", hint="convolutions need `static-int8`; look at `exclude`")
-    figures = {"quantized-nodes": float(changed), **_sizes(given, target)}
-    gates, measured = judge.after(task, was, target)
-    return Outcome(gates, {**figures, **measured}, signature=graph.signature_of(target))
+    widest = saturation.check(target)
+    figures = {"quantized-nodes": float(changed), "largest-weight": widest, **_sizes(given, target)}
+    gates, measured, notes = judge.after(task, was, target)
+    return Outcome(gates, {**figures, **measured}, notes, signature=graph.signature_of(target))
 
 
 def _dynamic(given: Path, made: Path, parameters: Mapping[str, Any]) -> None:
@@ -53,6 +55,7 @@ def _dynamic(given: Path, made: Path, parameters: Mapping[str, Any]) -> None:
         op_types_to_quantize=list(_DYNAMIC),
         per_channel=parameters["perChannel"],
         weight_type=quantization.QuantType.QInt8,
+        reduce_range=True,
         nodes_to_exclude=list(parameters["exclude"]),
     )
 
@@ -62,6 +65,9 @@ def _static(given: Path, made: Path, task: Task) -> None:
     path = task.files["calibration"]
     inputs = graph.signature_of(given)["inputs"]
     arrays = fitted(load_arrays(path), inputs, str(path))
+    # TensorRT wants signed activations; where they are multiplied with each other, only unsigned ones cannot saturate.
+    unsigned = saturation.multiplies_activations(given)
+    kinds = quantization.QuantType
     methods = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
     quantization.quantize_static(
         str(given),
@@ -69,8 +75,9 @@ def _static(given: Path, made: Path, task: Task) -> None:
         _reader(arrays, inputs),
         quant_format=quantization.QuantFormat.QDQ,
         per_channel=parameters["perChannel"],
-        activation_type=quantization.QuantType.QInt8,
-        weight_type=quantization.QuantType.QInt8,
+        activation_type=kinds.QUInt8 if unsigned else kinds.QInt8,
+        weight_type=kinds.QInt8,
+        reduce_range=True,
         nodes_to_exclude=list(parameters["exclude"]),
         calibrate_method=getattr(quantization.CalibrationMethod, methods[parameters["calibrate"]]),
     )
