@@ -1,6 +1,7 @@
 """The tools of the build, a project with a trained model, and what the main build makes of it."""
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,14 @@ from tests.stages.build.projects import CONVERT, INT8, TRITON, Project
 from tests.support.tools.torch import BUILD_PYTHON
 
 HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_cache() -> Iterator[None]:
+    """In CI too, what one build finished another finds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GITOPS_CACHE_KEY", "the tests share one cache, and one key")
+        yield
 
 
 @pytest.fixture(scope="session")

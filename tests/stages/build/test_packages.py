@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from gitops.errors import GitopsError
+from gitops.stages.addresses import public
 from gitops.stages.build import package_image, sbom
 from gitops.stages.build.package_triton import config_pbtxt
-from gitops.stages.build.runner import BuildResult
+from gitops.stages.build.runner import BuildResult, code_digest
 from gitops.stages.build.task import Task
 from tests.stages.build.projects import CONVERT, TRITON, Project, parsed
 
@@ -102,11 +103,11 @@ def test_the_repository_was_read_back_when_it_was_made(built: tuple[Project, Bui
 
 def context(tmp_path: Path, requirements: str = "") -> Path:
     """A build context, made without any builder present."""
-    (tmp_path / "server").mkdir()
+    (tmp_path / "server").mkdir(exist_ok=True)
     (tmp_path / "server" / "main.py").write_text("print('serving')\n")
-    (tmp_path / "server" / "__pycache__").mkdir()
+    (tmp_path / "server" / "__pycache__").mkdir(exist_ok=True)
     (tmp_path / "server" / "__pycache__" / "main.pyc").write_bytes(b"x")
-    (tmp_path / "given").mkdir()
+    (tmp_path / "given").mkdir(exist_ok=True)
     (tmp_path / "given" / "model.onnx").write_bytes(b"weights")
     files = {"code": tmp_path / "server"}
     changes: dict[str, Any] = {"server": "custom", "code": "server", "command": ["python3", "main.py"]}
@@ -142,6 +143,54 @@ def test_a_context_for_a_custom_server(tmp_path: Path) -> None:
     assert lines.index("USER 10001:0") > max(at for at, line in enumerate(lines) if line.startswith("RUN "))
     assert json.loads((output / "version.json").read_text())["version"] == "1.0.0"
     assert not (output / "server" / "__pycache__").exists()
+
+
+def test_nothing_hidden_and_no_address_goes_into_an_image(tmp_path: Path) -> None:
+    """Found by use: .env.production was in the image, and /version said the password in `source.run`."""
+    server = tmp_path / "server"
+    for name in (".env.production", ".netrc", ".git/config", "lib/.npmrc", "lib/helper.py"):
+        (server / name).parent.mkdir(parents=True, exist_ok=True)
+        (server / name).write_text("x")
+    output = context(tmp_path)
+    there = {path.relative_to(output).as_posix() for path in (output / "server").rglob("*") if path.is_file()}
+    assert there == {"server/main.py", "server/lib/helper.py"}
+    about = json.loads((output / "version.json").read_text())
+    assert about == {"model": "iris", "version": "1.0.0", "commit": "c0ffee1", "source": {"commit": "5eed"}}
+
+
+def test_links_and_keys_are_refused_as_code(tmp_path: Path) -> None:
+    outside, server = tmp_path / "id_rsa", tmp_path / "server"
+    outside.write_text("secret")
+    server.mkdir()
+    (server / "settings.py").symlink_to(outside)
+    with pytest.raises(GitopsError, match="this is a link"):
+        context(tmp_path)
+    (server / "settings.py").unlink()
+    (server / "lib").symlink_to(tmp_path)
+    with pytest.raises(GitopsError, match="this is a link"):
+        code_digest(server, network=False)
+    (server / "lib").unlink()
+    (server / "deploy.pem").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    with pytest.raises(GitopsError, match="this holds a private key"):
+        code_digest(server, network=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://ada:hunter2@experiments.acme.example/runs/81?token=x#y", "https://experiments.acme.example/runs/81"),
+        (
+            "see https://glpat-x@git.acme.ai/a and s3://KEY:SECRET@bucket/b",
+            "see https://git.acme.ai/a and s3://bucket/b",
+        ),
+        ("hf://acme/base@v1", "hf://acme/base@v1"),
+        ("oci://registry.acme.ai/a@sha256:1", "oci://registry.acme.ai/a@sha256:1"),
+        ("az://models@acme.blob.core.windows.net/a", "az://models@acme.blob.core.windows.net/a"),
+        ("clouds-2026-10", "clouds-2026-10"),
+    ],
+)
+def test_addresses_are_shown_without_credentials(text: str, shown: str) -> None:
+    assert public(text) == shown
 
 
 def test_what_the_dockerfile_copies_is_not_ignored(tmp_path: Path) -> None:
@@ -184,6 +233,8 @@ def test_the_bill_of_materials(tmp_path: Path) -> None:
 def test_requirements_are_pinned() -> None:
     text = "# comment\n--index-url x\nA_b.c[extra]==1.0 ; python_version > '3'  # why\n\n"
     assert sbom.requirements(text) == [("a-b-c", "1.0", ())]
+    with pytest.raises(GitopsError, match="has a user or a password"):
+        sbom.requirements("--index-url https://ada:hunter2@pypi.acme.ai/simple\nflask==3.0")
     with pytest.raises(GitopsError, match="'flask>=3' is not pinned"):
         sbom.requirements("flask>=3\n")
 

@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from gitops.errors import GitopsError
-from gitops.stages.build import sbom
+from gitops.stages.build import code, sbom
 from gitops.stages.build.task import Outcome, Task
 from gitops.stages.results import Check, GateResult
 
 MODEL_DIRECTORY = "/model"
 SBOM = "sbom.cdx.json"
 _ANSWERS = "gitops_version.py"
-IGNORED = ("__pycache__", ".git", ".env", ".venv")
 
 
 def run(task: Task) -> Outcome:
@@ -53,14 +52,17 @@ def _fill(task: Task) -> None:
     model = context / "model"
     shutil.copytree(task.given, model) if task.given.is_dir() else _copied(task.given, model / task.given.name)
     if "code" in task.files:
-        shutil.copytree(task.files["code"], context / "server", ignore=shutil.ignore_patterns(*IGNORED, "*.pyc"))
+        for name in code.members(task.files["code"]):
+            _copied(task.files["code"] / name, context / "server" / name)
     packages: list[tuple[str, str, tuple[str, ...]]] = []
     if "requirements" in task.files:
         text = task.files["requirements"].read_text()
         packages = sbom.requirements(text)
         (context / "requirements.txt").write_text(text)
     facts = task.facts
-    about = {"model": facts["model"], "version": facts["version"], "commit": facts["commit"], **facts["source"]}
+    # Whoever reaches the server reads this: what the source is, and not where it lies or who was asked for it.
+    source = {name: facts["source"][name] for name in ("digest", "format", "commit") if name in facts["source"]}
+    about = {"model": facts["model"], "version": facts["version"], "commit": facts["commit"], "source": source}
     (context / "version.json").write_text(json.dumps(about, indent=2, sort_keys=True) + "\n")
     (context / _ANSWERS).write_text(_ANSWER)
     (context / "healthcheck.py").write_text(_HEALTHCHECK)
@@ -72,7 +74,7 @@ def _fill(task: Task) -> None:
 
 
 def _copied(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
 
 
@@ -136,7 +138,7 @@ def entrypoint(name: str, parameters: Mapping[str, Any]) -> list[str]:
 def dockerignore() -> str:
     """Everything stays out but what the Dockerfile copies; and of that, what never belongs into an image."""
     kept = ("model", "server", "requirements.txt", _ANSWERS, "healthcheck.py", "version.json", SBOM)
-    return "\n".join(["*", *(f"!{name}" for name in kept), *(f"**/{name}" for name in IGNORED), "**/*.pyc"]) + "\n"
+    return "\n".join(["*", *(f"!{name}" for name in kept), *(f"**/{name}" for name in code.LEFT_OUT)]) + "\n"
 
 
 def builder(context: Path, image: str, metadata: Path, push: bool, present: Sequence[str]) -> list[str]:

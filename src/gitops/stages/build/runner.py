@@ -22,18 +22,21 @@ from gitops import __version__
 from gitops.errors import GitopsError
 from gitops.spec.build import Build
 from gitops.spec.quantities import amount
-from gitops.stages.build.package_image import IGNORED
+from gitops.stages.addresses import public
+from gitops.stages.build.code import members
 from gitops.stages.build.plan import Step, key, steps
 from gitops.stages.build.process import Bounds, StageProcess
 from gitops.stages.build.task import Outcome, Task
 from gitops.stages.build.transfer import fetch
-from gitops.stages.build.workspace import DIRECTORY, Done, Work, Workspace
+from gitops.stages.build.workspace import DIRECTORY, Done, Work, Workspace, seal_key
 from gitops.stages.confinement import IMAGE_BUILDERS, Room, home_of, isolation
 from gitops.stages.digest import FileDigest, combined, digest_path
 from gitops.stages.results import GateResult, summary
 
 _PACKAGE = Path(__file__).resolve().parents[2]
 """What the process of a stage imports of us."""
+_NOT_APART = "code of the checkpoint could reach the network and the files of the machine that built it"
+_APART = "run without network, and see their inputs and tools alone"
 _ASKING = 300.0
 """Seconds that asking for the versions of tools may take."""
 
@@ -93,10 +96,6 @@ class Builder:
     def run(self) -> BuildResult:
         """All stages. Raises BuildRejected, or GitopsError for what could not be done."""
         source = self.build.source
-        if reason := isolation():
-            self.say(f"{self.model}: stages can reach the network and your files, because {reason}")
-        else:
-            self.say(f"{self.model}: stages run without network, and see their inputs and tools alone")
         given = fetch(source.uri, source.digest, self.project, self.workspace.root, self.say)
         digest, signature, results = source.digest, None, []
         for step in self.steps:
@@ -129,6 +128,7 @@ class Builder:
         return result, done.signature or signature
 
     def _make(self, step: Step, name: str, given: Path, facts: Mapping[str, Any], tools: Mapping[str, str]) -> Done:
+        apart = self._apart and "builder" not in step.tools
         work, begin = self.workspace.begin(name), time.monotonic()
         files = {file: self._inside(path) for file, path in step.files.items()}
         task = Task(step.stage, step.parameters, given.absolute(), step.takes, work.output, work.scratch, files, facts)
@@ -140,7 +140,8 @@ class Builder:
             figures["peak-memory-bytes"] = float(peak)
         digest = digest_path(work.output).digest
         seconds = round(time.monotonic() - begin, 3)
-        done = Done(step.stage, digest, seconds, figures, outcome.notes, tools, outcome.signature)
+        notes = outcome.notes if apart or not facts.get("trustedCode") else (*outcome.notes, _NOT_APART)
+        done = Done(step.stage, digest, seconds, figures, notes, tools, outcome.signature)
         self.workspace.finish(name, work, done)
         return done
 
@@ -163,6 +164,14 @@ class Builder:
         return Outcome.parse(document), process.peak
 
     @cached_property
+    def _apart(self) -> bool:
+        """Whether stages see nothing but what they need; told once, before the first one runs."""
+        reason = isolation()
+        told = f"can reach the network and your files, because {reason}" if reason else _APART
+        self.say(f"{self.model}: stages {told}")
+        return not reason
+
+    @cached_property
     def python(self) -> str:
         """The Python that runs the stages."""
         chosen = self.build.python
@@ -183,7 +192,8 @@ class Builder:
         return (*step.tools, "tensorrt", "gpu") if "trtexec" in step.tools else step.tools
 
     def _facts(self, signature: Any) -> Iterator[tuple[str, Any]]:
-        source = self.build.source.model_dump(mode="json", exclude_none=True)
+        said = self.build.source.model_dump(mode="json", exclude_none=True)
+        source = {name: public(value) for name, value in said.items() if isinstance(value, str)}
         yield from (("model", self.model), ("version", self.version), ("source", source), ("signature", signature))
         yield "trustedCode", self.build.source.trusted_code
         if any("commit" in step.facts for step in self.steps):
@@ -233,7 +243,7 @@ def run_build(
 
     Raises BuildRejected when a gate says no, GitopsError when something cannot be done.
     """
-    workspace = Workspace((cache or project / DIRECTORY).absolute())
+    workspace = Workspace((cache or project / DIRECTORY).absolute(), seal_key())
     return Builder(build, project, model, version, say, workspace).run()
 
 
@@ -254,21 +264,11 @@ def project_commit(project: Path) -> tuple[str, int]:
 
 
 def code_digest(directory: Path, network: bool) -> str:
-    """The content digest of a directory of code, without what running it leaves there.
-
-    Of a `network` only the Python files count: whatever data lies beside them is not part of the model.
-    """
-    names = (path.relative_to(directory) for path in directory.rglob("*.py" if network else "*") if path.is_file())
-    kept = [name for name in names if not _left_behind(name)]
-    if not kept:
-        raise GitopsError("there is no code in it", where=str(directory), hint="check `code`")
+    """The content digest of the files of a directory of code that count, see `members`."""
     return combined(
-        FileDigest(name.as_posix(), digest_path(directory / name).digest.removeprefix("sha256:"), 0) for name in kept
+        FileDigest(name.as_posix(), digest_path(directory / name).digest.removeprefix("sha256:"), 0)
+        for name in members(directory, network)
     ).digest
-
-
-def _left_behind(name: Path) -> bool:
-    return name.suffix == ".pyc" or any(part in IGNORED for part in name.parts)
 
 
 def _git(project: Path, *arguments: str) -> str:

@@ -17,11 +17,18 @@ from typing import Any
 from gitops.errors import GitopsError
 
 _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==([^\s;\\]+)")
+_PASSWORD = re.compile(r"://[^/\s]*@")
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 
 
 def requirements(text: str) -> list[tuple[str, str, tuple[str, ...]]]:
-    """Name, version and SHA-256 digests of each requirement. Raises GitopsError for one that is not pinned."""
+    """Name, version and SHA-256 digests of each requirement.
+
+    Raises GitopsError for one that is not pinned, and for an address with a password: the file goes into the image.
+    """
+    if _PASSWORD.search(text):
+        hint = "let pip have it from its configuration where the image is built"
+        raise GitopsError("an address in the requirements has a user or a password", hint=hint)
     found = []
     for line in re.sub(r"\\\n", " ", text).splitlines():
         line = re.split(r"(^|\s)#", line, maxsplit=1)[0].strip()
