@@ -1,6 +1,7 @@
 """Builds as Kubernetes Jobs: rendered, within the restricted standard, and taken by a real API server."""
 
 import json
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -60,9 +61,37 @@ def a_build(*stages: dict[str, Any], **job: Any) -> Build:
     return Build.model_validate({"source": source, "stages": stages, "output": output, "job": {**JOB, **job}})
 
 
+def manifests(build: Build, **changes: Any) -> dict[str, dict[str, Any]]:
+    """By kind."""
+    made = build_job(SPEC, project_templates(), "iris", "1.2.0", build, **changes)
+    return {manifest["kind"]: manifest for manifest in yaml.safe_load_all(made)}
+
+
 def rendered(build: Build, **changes: Any) -> dict[str, Any]:
-    manifest: dict[str, Any] = yaml.safe_load(build_job(SPEC, project_templates(), "iris", "1.2.0", build, **changes))
-    return manifest
+    return manifests(build, **changes)["Job"]
+
+
+def test_its_pod_is_kept_apart() -> None:
+    """It runs what a checkpoint holds, with the credentials of a store."""
+    made = manifests(a_build(TRITON))
+    assert made["Namespace"]["metadata"]["name"] == "builds"
+    assert made["Namespace"]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    policy, pod = made["NetworkPolicy"], made["Job"]["spec"]["template"]
+    assert policy["metadata"]["namespace"] == made["Job"]["metadata"]["namespace"] == "builds"
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in policy["spec"]
+    names, stores = policy["spec"]["egress"]
+    assert {port["port"] for port in names["ports"]} == {53}
+    (there,) = stores["to"]
+    closed = [ip_network(network) for network in there["ipBlock"]["except"]]
+    for address in ("169.254.169.254", "169.254.170.23", "10.0.0.1", "172.20.0.1", "192.168.1.1", "100.64.0.1"):
+        assert any(ip_address(address) in network for network in closed), address
+    assert stores["ports"] == [{"port": 443, "protocol": "TCP"}]
+
+
+def test_a_namespace_of_an_environment_is_left_alone() -> None:
+    assert "Namespace" not in manifests(a_build(TRITON, namespace="acme-dev"))
 
 
 def test_a_gpu_build_runs_where_the_gpu_is() -> None:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from gitops.errors import GitopsError
 from gitops.render.context import SERVICE_PORT
-from gitops.render.job import WORK, job_context, job_labels, name_of
+from gitops.render.job import WORK, job_context, job_labels, name_of, own_namespace
 from gitops.render.pods import dns_rules, pods_context
 from gitops.render.runtimes import runtime_of
 from gitops.render.templates import Compiled, Templates
@@ -32,8 +32,8 @@ TEMPLATES = ("kubernetes/check/networkpolicies.yaml.j2", "kubernetes/check/job.y
 LABEL_CHECK = f"{API_GROUP}/check"
 LABEL_CHECK_ENVIRONMENT = f"{API_GROUP}/check-environment"
 """With `gitops/check`, whose gates a pod asks. `gitops/environment` would make it a thing that Git keeps."""
-METADATA = "169.254.169.254/32"
-"""The cloud's metadata service, which hands out credentials of the node."""
+METADATA = "169.254.0.0/16"
+"""Link-local addresses: there clouds hand out credentials of the node and of the pod."""
 
 _SERVICE = re.compile(r"[a-z0-9-]+(\.(?P<namespace>[a-z0-9-]+)\.svc(\..+)?)?")
 _LOOPBACK = re.compile(r"localhost|127\..+|::1")
@@ -53,7 +53,7 @@ class Asked(NamedTuple):
 
 
 def check_job(spec: Spec, templates: Templates, unit: UnitKey, asked: Asked) -> bytes:
-    """The manifests of a check: two NetworkPolicies and the Job.
+    """The manifests of a check: two NetworkPolicies and the Job, and its namespace where that is no environment's.
 
     Raises GitopsError without `validate.job`, and for a URL that means the Job's own pod.
     """
@@ -74,8 +74,8 @@ def check_job(spec: Spec, templates: Templates, unit: UnitKey, asked: Asked) -> 
         "name": job_name(unit, model, args),
         "namespace": namespace,
     }
-    compiled = Compiled(templates.sources)
-    return "---\n".join(compiled.render(template, context) for template in TEMPLATES).encode()
+    compiled, own = Compiled(templates.sources), own_namespace(spec, namespace)
+    return "---\n".join(compiled.render(template, context) for template in (*own, *TEMPLATES)).encode()
 
 
 def job_name(unit: UnitKey, model: Model, args: Sequence[str]) -> str:

@@ -13,11 +13,13 @@ from typing import Any
 import orjson
 
 from gitops.spec.pipeline import SecretRef
+from gitops.spec.resolved import Spec
 from gitops.spec.validation import Job
 from gitops.values import API_GROUP
 
 LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
 """https://kueue.sigs.k8s.io/docs/tasks/run/jobs/: Kueue holds a Job with this label until its queue admits it."""
+NAMESPACE = "kubernetes/job/namespace.yaml.j2"
 WORK = "/work"
 """Where it writes, beside `/tmp`."""
 _MOST_NAME = 63
@@ -55,6 +57,12 @@ def job_labels(pipeline: str, model: str, version: str, command: str) -> dict[st
         "app.kubernetes.io/version": version,
         f"{API_GROUP}/{command}": model,
     }
+
+
+def own_namespace(spec: Spec, namespace: str) -> tuple[str, ...]:
+    """The template of the namespace, unless it is an environment's, which has one with the same restrictions."""
+    taken = {spec.namespace(environment) for environment in spec.environments}
+    return () if namespace in taken else (NAMESPACE,)
 
 
 def name_of(stem: str, content: object) -> str:
