@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -88,6 +89,16 @@ class Commit:
     subject: str
     body: str
     trailers: tuple[tuple[str, str], ...]
+
+
+_HALVES = re.compile("[\ud800-\udfff]")
+
+
+def readable(text: str) -> str:
+    """The text with U+FFFD for what is no character: Python puts half of a surrogate pair for a byte that is no UTF-8
+    (in variables, arguments and names of files), and nothing can write that down again.
+    """
+    return _HALVES.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def person_key(name: str) -> str:

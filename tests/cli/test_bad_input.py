@@ -527,6 +527,27 @@ def test_a_unit_that_cannot_be_one(project: Project, unit: str) -> None:
     fails(project, "render", "--unit", "dev/chta", says="no unit dev/chta", hint="dev/chat")
 
 
+def test_text_that_is_not_utf_8(tmp_path: Path) -> None:
+    """From everywhere that people and machines control: it is replaced where it is shown, and nothing is lost."""
+    odd = os.fsdecode("Zoë".encode("latin-1"))
+    project = small_project(tmp_path / "project", production=False)
+    named = Project(project.path, {"GIT_AUTHOR_NAME": odd, "GIT_AUTHOR_EMAIL": f"{odd}@acme.example"})
+    named.gitops("apply", "--yes", "--embedded")
+    assert "Zo\ufffd <Zo\ufffd@acme.example>" in project.gitops("history", "--embedded", "--format", "json").out
+    foreign = tmp_path / "foreign"
+    run_git(tmp_path, "clone", "--quiet", str(repository(project)), str(foreign))
+    stray = foreign / f"releases/dev/{odd}.yaml"
+    stray.write_bytes(b"a: \xeb\n")
+    message = tmp_path / "message"
+    message.write_bytes(b"Zo\xeb was here\n")
+    run_git(foreign, "add", "--all")
+    run_git(foreign, "commit", "--quiet", "--file", str(message))
+    run_git(foreign, "push", "--quiet")
+    assert "Zoë was here" in project.gitops("history", "--embedded").out, "Git takes such a message for Latin-1"
+    for command in (["status"], ["plan"], ["diff"]):
+        project.gitops(*command, "--embedded")
+
+
 # --- Templates -------------------------------------------------------------------------------------------------
 
 

@@ -144,6 +144,9 @@ def test_tokens_and_passwords(mlflow: MLflow, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
     assert resolve("chat/3").version == "3"
     mlflow.authorization = "Basic " + base64.b64encode(b"ada:secret").decode()
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "t0k\udceb")
+    with pytest.raises(GitopsError, match="holds no token"):
+        resolve("chat/3")
     monkeypatch.delenv("MLFLOW_TRACKING_TOKEN")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
     assert resolve("chat/3").version == "3"

@@ -103,3 +103,14 @@ def link(path: Path, target: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     path.symlink_to(target)
+
+
+@pytest.mark.parametrize("name", ["templates/kubernetes/model/Zo\udceb.yaml.j2", "terraform/modules/Zo\udceb/main.tf"])
+def test_names_that_are_not_utf_8(tmp_path: Path, name: str) -> None:
+    """Git would keep them, and nothing here could write them down again."""
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).touch()
+    read = read_templates if "templates" in name else read_modules
+    with pytest.raises(GitopsError, match="not UTF-8") as caught:
+        read(tmp_path)
+    assert "Zo\ufffd" in caught.value.where

@@ -16,7 +16,7 @@ from gitops.engine.session import Session
 from gitops.errors import GitopsError
 from gitops.rollout.approvals import asked_in, people_of
 from gitops.spec.environment import Approvals
-from gitops.values import person_key
+from gitops.values import person_key, readable
 from gitops.world.git.commit import identity
 from gitops.world.git.signatures import public_key
 
@@ -89,7 +89,7 @@ def _gitlab() -> Job | None:
 
 
 def _variable(name: str) -> str:
-    return os.environ.get(name, "").strip()
+    return readable(os.environ.get(name, "")).strip()
 
 
 def _in_ci(rules: Approvals, file: str) -> str:

@@ -76,8 +76,11 @@ def _client() -> httpx.Client:
         raise GitopsError("no MLflow server is named", where=shorten(server, 80), hint=hint)
     token, user = os.environ.get("MLFLOW_TRACKING_TOKEN"), os.environ.get("MLFLOW_TRACKING_USERNAME")
     headers = {"User-Agent": "gitops"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    if token and not (token.isascii() and token.isprintable()):
+        hint = "it has more than one line, or characters that no token has"
+        raise GitopsError("this environment variable holds no token", where="MLFLOW_TRACKING_TOKEN", hint=hint)
     password = os.environ.get("MLFLOW_TRACKING_PASSWORD", "")
-    auth = httpx.BasicAuth(user, password) if user and not token else None
+    auth = httpx.BasicAuth(os.fsencode(user), os.fsencode(password)) if user and not token else None
     verify = os.environ.get("MLFLOW_TRACKING_INSECURE_TLS") != "true"
     base = f"{server.rstrip('/')}/api/2.0/mlflow/"
     return httpx.Client(base_url=base, headers=headers, auth=auth, timeout=httpx.Timeout(30, connect=10), verify=verify)

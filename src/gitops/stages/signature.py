@@ -92,8 +92,8 @@ class SigningKey(NamedTuple):
 def signing_key() -> SigningKey:
     """The key with which what is built here is signed: GITOPS_SIGNING_KEY is a file or a key, and may not be there."""
     named, password = os.environ.get("GITOPS_SIGNING_KEY", ""), os.environ.get("GITOPS_SIGNING_PASSWORD", "")
-    key = named.encode() if named.lstrip().startswith("-----BEGIN") else Path(named) if named else None
-    return SigningKey(key, password.encode() or None)
+    key = os.fsencode(named) if named.lstrip().startswith("-----BEGIN") else Path(named) if named else None
+    return SigningKey(key, os.fsencode(password) or None)
 
 
 def sign(kind: str, payload: bytes, key: Path | bytes, password: bytes | None = None) -> bytes:

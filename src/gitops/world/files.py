@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gitops.errors import GitopsError
 from gitops.spec.resolved import SourceFile
+from gitops.values import readable
 
 PIPELINE = "pipeline.yaml"
 ENVIRONMENTS = "environments"
@@ -219,6 +220,8 @@ def _tree(folder: Path, suffix: str | tuple[str, ...]) -> Iterator[tuple[str, by
             if file.endswith(suffix):
                 path = Path(directory, file)
                 _refuse_links(folder, path)
+                if readable(str(path)) != str(path):
+                    raise GitopsError("the name of this file is not UTF-8", where=readable(str(path)), hint="rename it")
                 yield path.relative_to(folder).as_posix(), _read(path)
 
 

@@ -30,7 +30,7 @@ def run(task: Task) -> Outcome:
     path = task.scratch / "quantize.py"
     path.write_text(text)
     task.say(f"quantizing by llm-compressor: {task.parameters['method']}")
-    done = subprocess.run([sys.executable, str(path)], stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run([sys.executable, str(path)], stderr=subprocess.PIPE, text=True, errors="replace", check=False)
     sys.stderr.write(text + done.stderr)
     if done.returncode:
         last = " / ".join(done.stderr.strip().splitlines()[-_LAST_LINES:]) or f"exit code {done.returncode}"

@@ -36,7 +36,13 @@ def run(task: Task) -> Outcome:
     task.say(f"building {image}")
     environment = {**os.environ, "SOURCE_DATE_EPOCH": str(task.facts["commitTime"])}
     done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, env=environment
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+        env=environment,
     )
     sys.stderr.write(done.stdout)
     if done.returncode:

@@ -273,4 +273,4 @@ def code_digest(directory: Path, network: bool) -> str:
 
 def _git(project: Path, *arguments: str) -> str:
     command = ["git", "-C", str(project), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, errors="replace", check=True).stdout

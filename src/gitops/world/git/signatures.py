@@ -134,6 +134,7 @@ def _derived(path: Path) -> subprocess.CompletedProcess[str]:
             check=False,
             capture_output=True,
             text=True,
+            errors="replace",
             stdin=subprocess.DEVNULL,
             timeout=_KEYGEN_SECONDS,
             env={**os.environ, "SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C"},

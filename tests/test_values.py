@@ -1,0 +1,70 @@
+"""Text from outside: what is no UTF-8 is replaced where it can be seen, and two spellings of one person are one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gitops.engine.identity import job
+from gitops.rollout.events import one_line
+from gitops.stages.signature import signing_key
+from gitops.values import person_key, readable
+from gitops.world.git.commit import Identity, identity
+
+LATIN = os.fsdecode("Zoë".encode("latin-1"))
+
+
+@given(st.binary())
+def test_whatever_bytes_come_can_be_written_down_again(data: bytes) -> None:
+    shown = readable(os.fsdecode(data))
+    assert shown.encode().decode() == shown
+    line = one_line(os.fsdecode(data))
+    assert readable(line) == line
+    if "\ufffd" not in shown:
+        assert shown.encode() == data
+
+
+def test_what_is_utf_8_stays() -> None:
+    assert readable("Zoë 東京 😀") == "Zoë 東京 😀"
+    assert readable(LATIN) == "Zo\ufffd"
+    assert readable("\ud83d") == "\ufffd"
+
+
+def test_the_name_of_an_author(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_AUTHOR_NAME", LATIN)
+    monkeypatch.setenv("GIT_AUTHOR_EMAIL", f"{LATIN}@acme.example")
+    assert identity(tmp_path) == Identity("Zo\ufffd", "Zo\ufffd@acme.example")
+
+
+def test_the_variables_of_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ACTOR", "SERVER_URL", "REPOSITORY", "RUN_ID", "TRIGGERING_ACTOR"):
+        monkeypatch.setenv(f"GITHUB_{name}", LATIN)
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    found = job()
+    assert found
+    assert found.person == "Zo\ufffd"
+    assert found.words.encode()
+
+
+def test_a_password_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes of a secret are no text: replacing one would make another password of it."""
+    monkeypatch.setenv("GITOPS_SIGNING_KEY", f"-----BEGIN {LATIN}")
+    monkeypatch.setenv("GITOPS_SIGNING_PASSWORD", LATIN)
+    assert signing_key() == (b"-----BEGIN Zo\xeb", b"Zo\xeb")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("ann@acme.example", "Ann@ACME.example"), ("ann", " ann "), ("straße", "STRASSE"), ("ａnn", "ANN")],
+)
+def test_spellings_of_one_person(one: str, other: str) -> None:
+    assert person_key(one) == person_key(other)
+
+
+@given(st.text())
+def test_a_spelling_of_a_spelling_is_the_same(name: str) -> None:
+    assert person_key(person_key(name)) == person_key(name)
