@@ -221,3 +221,33 @@ def test_notes_are_adopted_with_the_rest(bench: Bench) -> None:
     bench.as_owner(owner_of(bench.namespace, OTHER)).stamp(bench.namespace, STAMPS, {"chat": "tree"})
     bench.cluster.stamp(bench.namespace, STAMPS, {"chat": "ours"}, adopt=True)
     assert bench.cluster.stamps(bench.namespace, STAMPS) == {"chat": "ours"}
+
+
+def test_what_somebody_took_over_meanwhile_is_not_deleted(bench: Bench) -> None:
+    """The plan saw it as ours; before it was applied, another pipeline adopted it."""
+    mine = of(bench.owner, bench.config("config"))
+    bench.apply(mine)
+    surplus = only(bench.cluster.compare([], bench.selector))
+    other = owner_of(PIPELINE, OTHER)
+    bench.as_owner(other).apply(of(other, bench.config("config")), adopt=True)
+    with pytest.raises(NotOurs, match=f"belongs to pipeline {PIPELINE}"):
+        bench.cluster.delete(surplus.ref, surplus.uid)
+    assert bench.live(surplus.ref)
+
+
+def test_a_namesake_does_not_take_the_lease(bench: Bench) -> None:
+    other = bench.as_owner(owner_of(bench.namespace, OTHER))
+    assert other.lease(bench.namespace, "gitops-acme", "theirs", 15)
+    other.release(bench.namespace, "gitops-acme", "theirs")
+    with pytest.raises(NotOurs, match="belongs to another GitOps repository"):
+        bench.cluster.lease(bench.namespace, "gitops-acme", "ours", 15)
+    assert other.lease(bench.namespace, "gitops-acme", "theirs", 15)
+
+
+def test_a_lease_from_before_marks_is_taken_and_marked(bench: Bench) -> None:
+    before = bench.as_owner(None)
+    assert before.lease(bench.namespace, "gitops-acme", "old", 15)
+    before.release(bench.namespace, "gitops-acme", "old")
+    assert bench.cluster.lease(bench.namespace, "gitops-acme", "new", 15)
+    with pytest.raises(NotOurs):
+        bench.as_owner(owner_of(PIPELINE, OTHER)).lease(bench.namespace, "gitops-acme", "theirs", 15)

@@ -92,7 +92,10 @@ class Cluster(Protocol):
         """
 
     def delete(self, ref: ObjectRef, uid: str) -> None:
-        """Delete that very object (its uid is the precondition); one that is gone already is fine."""
+        """Delete that very object (its uid is the precondition); one that is gone already is fine.
+
+        Raises NotOurs when somebody has taken it over.
+        """
 
     def readiness(self, refs: Sequence[ObjectRef]) -> dict[ObjectRef, Readiness]:
         """The present state of each of these objects."""

@@ -59,8 +59,8 @@ class KubernetesCluster:
     ) -> None:
         self.name = name
         self._api = Api(transport, name, retry or RetryPolicy())
-        self._leases = Leases(self._api)
         self._owner_now = owner
+        self._leases = Leases(self._api, owner=self._owner)
 
     def compare(self, desired: Sequence[Manifest], selector: Mapping[str, str]) -> list[Difference]:
         """Every difference between `desired` and the live objects that carry the labels `selector`.
@@ -108,8 +108,13 @@ class KubernetesCluster:
     def delete(self, ref: ObjectRef, uid: str) -> None:
         """Delete the object with that uid, its dependents in the background.
 
-        Fine when it is gone, also when another object has taken its name since.
+        Fine when it is gone, also when another object has taken its name since. Raises NotOurs when somebody has
+        taken it over.
         """
+        if owner := self._owner():
+            live = self._api.get(ref)
+            if live and live["metadata"]["uid"] == uid and title_of(live, owner) == "foreign":
+                raise NotOurs(self._api.where(ref), marks_of(live), owner)
         response = self._api.delete(ref, uid)
         if response.status in (404, 409):
             return
@@ -151,6 +156,7 @@ class KubernetesCluster:
         """Take or renew a lease; whether `holder` has it now, for so many seconds from the beginning of the call.
 
         Two calls on one KubernetesCluster, at least the lease's duration apart, find out that a holder has died.
+        Raises NotOurs for the lease of another owner.
         """
         return self._leases.acquire(namespace, name, holder, seconds)
 

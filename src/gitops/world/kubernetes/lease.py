@@ -12,8 +12,10 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from gitops.values import ObjectRef
+from gitops.values import ObjectRef, Owner
 from gitops.world.kubernetes.api import Api, Live
+from gitops.world.kubernetes.errors import NotOurs
+from gitops.world.kubernetes.ownership import contradicts, labels_of, marks_of
 
 API_VERSION, KIND = "coordination.k8s.io/v1", "Lease"
 _ATTEMPTS = 3
@@ -62,11 +64,17 @@ def relinquished(spec: Spec, moment: str) -> Spec:
 
 
 class Leases:
-    """The leases of one cluster, as one process sees them. `now` is a clock that is never set."""
+    """The leases of one cluster, as one process sees them. `now` is a clock that is never set.
 
-    def __init__(self, api: Api, now: Callable[[], float] = time.monotonic) -> None:
+    A pipeline of the same name, from another repository, has leases of the same names: `owner` tells them apart.
+    """
+
+    def __init__(
+        self, api: Api, now: Callable[[], float] = time.monotonic, owner: Callable[[], Owner | None] = lambda: None
+    ) -> None:
         self._api = api
         self._now = now
+        self._owner = owner
         self._sightings: dict[ObjectRef, Sighting] = {}
 
     def acquire(self, namespace: str, name: str, holder: str, seconds: int) -> bool:
@@ -74,6 +82,9 @@ class Leases:
         ref = ObjectRef(API_VERSION, KIND, namespace, name)
         for _ in range(_ATTEMPTS):
             live = self._api.get(ref)
+            owner = self._owner()
+            if owner and live and contradicts(live, owner):
+                raise NotOurs(self._api.where(ref), marks_of(live), owner)
             wanted = claim(self._sight(ref, live), self._now(), holder, seconds, _moment())
             if wanted is None:
                 return False
@@ -96,13 +107,16 @@ class Leases:
 
     def _write(self, ref: ObjectRef, live: Live | None, spec: Spec) -> bool:
         """Create the lease, or replace this very version of it; False when somebody else was first."""
+        owner = self._owner()
+        labels = {"labels": labels_of(owner)} if owner else {}
         if live is None:
-            metadata = {"namespace": ref.namespace, "name": ref.name}
+            metadata = {"namespace": ref.namespace, "name": ref.name, **labels}
             response = self._api.create(
                 {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}, ref
             )
         else:
-            response = self._api.replace({**live, "spec": spec}, ref)
+            marks = {"labels": {**live["metadata"].get("labels", {}), **labels["labels"]}} if labels else {}
+            response = self._api.replace({**live, "metadata": {**live["metadata"], **marks}, "spec": spec}, ref)
         if response.status == 409 or (live and response.status == 404):
             return False
         self._api.check(response, "update" if live else "create", ref)

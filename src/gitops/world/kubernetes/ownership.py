@@ -20,6 +20,20 @@ def marks_of(live: Manifest) -> Owner:
     return Owner(labels.get(LABEL_PIPELINE, ""), labels.get(LABEL_REPOSITORY, ""), labels.get(LABEL_CLUSTER, ""))
 
 
+def labels_of(owner: Owner) -> dict[str, str]:
+    """The marks that an owner puts on what is not rendered: notes and leases."""
+    return {LABEL_PIPELINE: owner.pipeline, LABEL_REPOSITORY: owner.repository, LABEL_CLUSTER: owner.cluster}
+
+
+def contradicts(live: Manifest, owner: Owner | None) -> bool:
+    """Whether an object carries a mark of somebody else; without any, it is nobody's."""
+    if owner is None:
+        return False
+    found = marks_of(live)
+    pairs = zip((found.pipeline, found.repository, found.cluster), labels_of(owner).values(), strict=True)
+    return any(mark not in ("", ours) for mark, ours in pairs)
+
+
 def title_of(live: Manifest, owner: Owner | None) -> Title:
     """Whether an object is `owner`'s. Without an owner (for reading) everything counts as ours."""
     if owner is None:

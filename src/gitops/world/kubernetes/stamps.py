@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gitops.values import LABEL_CLUSTER, LABEL_PIPELINE, LABEL_REPOSITORY, ObjectRef, Owner
+from gitops.values import ObjectRef, Owner
 from gitops.world import effects
 from gitops.world.kubernetes.api import Api, Live
 from gitops.world.kubernetes.errors import NotOurs
-from gitops.world.kubernetes.ownership import marks_of
+from gitops.world.kubernetes.ownership import contradicts, labels_of, marks_of
 
 
 def read_stamps(api: Api, namespace: str, name: str, owner: Owner | None = None) -> dict[str, str]:
@@ -35,7 +35,7 @@ def write_stamps(
     ref = _ref(namespace, name)
     if owner and not adopt:
         _check(api, ref, api.get(ref), owner)
-    labels = {"metadata": {"labels": _labels(owner)}} if owner else {}
+    labels = {"metadata": {"labels": labels_of(owner)}} if owner else {}
     response = api.merge({**labels, "data": dict(changes)}, ref)
     if response.status == 404:
         data = {key: value for key, value in changes.items() if value is not None}
@@ -51,20 +51,8 @@ def write_stamps(
 
 def _check(api: Api, ref: ObjectRef, live: Live | None, owner: Owner | None) -> None:
     """Notes from before objects were marked are anybody's: no harm is done by taking them for ours."""
-    if owner is None or live is None:
-        return
-    found = marks_of(live)
-    pairs = zip((found.pipeline, found.repository, found.cluster), _labels(owner).values(), strict=True)
-    if any(mark not in ("", ours) for mark, ours in pairs):
-        raise NotOurs(api.where(ref), found, owner)
-
-
-def _labels(owner: Owner) -> dict[str, str]:
-    return {
-        LABEL_PIPELINE: owner.pipeline,
-        LABEL_REPOSITORY: owner.repository,
-        LABEL_CLUSTER: owner.cluster,
-    }
+    if owner and live and contradicts(live, owner):
+        raise NotOurs(api.where(ref), marks_of(live), owner)
 
 
 def _ref(namespace: str, name: str) -> ObjectRef:
