@@ -191,8 +191,8 @@ def test_rollouts_that_only_fit_one_by_one() -> None:
     found = Foreseen(spec("2.0.0", "2.0.0"), released("1.0.0", "1.0.0"))
     assert found.stalls == [
         "dev-cluster: pool h100 ends at 24 H100, and the rollouts that start there now (2) need up to 32 with "
-        "everything else: some would wait for the others, and roll back after their capacityTimeout — raise the "
-        "pool's max or lower replicas.min, or release fewer models at a time"
+        "everything else: each waits for those that started before it — raise the pool's max or lower replicas.min, "
+        "or release fewer models at a time"
     ]
     assert Foreseen(spec("2.0.0", "2.0.0", nodes=4), released("1.0.0", "1.0.0", nodes=4)).stalls == []
 

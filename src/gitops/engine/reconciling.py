@@ -20,7 +20,7 @@ from gitops.engine.watching import Key, Sight, Trouble, look, lost_for, troubles
 from gitops.errors import GitopsError, Moved
 from gitops.plan.desired import changes, render_steps
 from gitops.plan.model import PlannedStep
-from gitops.plan.rollouts import Course, Standing, course, held, standings
+from gitops.plan.rollouts import Course, Standing, course, held, queue, standings
 from gitops.plan.room import Room
 from gitops.plan.stored import Stored, damaged_units, is_fresh
 from gitops.rollout.machine import Decision
@@ -146,6 +146,7 @@ def _view(session: Session, memory: Memory, commands: Commands, only: Collection
     found = {here.unit: here for here in standings(session.spec, stored, now, commands, census)}
     if session.broken:
         found = {unit: held(here) for unit, here in found.items()}
+    room = Room(session.spec, stored, census, queue(found.values(), now))
     if only is not None:
         found = {unit: here for unit, here in found.items() if unit in only}
         astray = {unit: clusters for unit, clusters in sight.astray.items() if unit in only}
@@ -155,7 +156,7 @@ def _view(session: Session, memory: Memory, commands: Commands, only: Collection
         watched = [here for unit, here in found.items() if _has_traffic(here) and unit not in sight.astray]
         results = judge(session, stored, watched, now, memory)
     blocked = {} if blindly else unseen(session, stored, found, sight, now)
-    room, said = Room(session.spec, stored, census), troubles(session, sight, _getting_ready(found))
+    said = troubles(session, sight, _getting_ready(found))
     observations = {}
     for unit, here in found.items():
         seen = replace(_troubled(here.observe(now, room), here, sight, said), unseen=blocked.get(unit, ""))

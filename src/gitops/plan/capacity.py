@@ -216,6 +216,6 @@ def _crowd(gpus: int, rollouts: int) -> str:
     if not rollouts:
         return f"what this plan makes there needs {gpus}: pods would stay pending — {_HINT}"
     return (
-        f"the rollouts that start there now ({rollouts}) need up to {gpus} with everything else: some would wait for "
-        f"the others, and roll back after their capacityTimeout — {_HINT}, or release fewer models at a time"
+        f"the rollouts that start there now ({rollouts}) need up to {gpus} with everything else: each waits for those "
+        f"that started before it — {_HINT}, or release fewer models at a time"
     )

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from gitops.plan.census import NOTHING_SEEN, Census
 from gitops.plan.lives import lives_of, models_of, target_of, waves_of
-from gitops.plan.room import Room
+from gitops.plan.room import Claim, Room, Shortfall
 from gitops.plan.stored import Stored
 from gitops.render.live import Live, Waves
 from gitops.rollout.approvals import Uncounted, decide
 from gitops.rollout.load import Loads, grown
-from gitops.rollout.machine import Decision, needed
+from gitops.rollout.machine import Decision, needed, step
 from gitops.rollout.observation import Objection, Observation
 from gitops.rollout.policy import Policy, policy_of
 from gitops.rollout.release import Release, time_of
@@ -53,10 +53,12 @@ class Standing:
 
     def observe(self, now: int, room: Room) -> Observation:
         """What Git alone shows, with the load. Nothing is known to be ready, and no gate has been asked."""
+        short = self.shortfall(room)
         return Observation(
             now=now,
             target=self.target,
-            room=self.has_room(room),
+            room=short is None,
+            behind=tuple(map(str, short.behind)) if short else (),
             entry=self.entry,
             objections=self.objections,
             manual=self.manual,
@@ -64,15 +66,24 @@ class Standing:
             load=self.load,
         )
 
-    def has_room(self, room: Room) -> bool:
-        """Whether the clusters have room for what the next weight needs."""
+    def shortfall(self, room: Room) -> Shortfall | None:
+        """Where the clusters have no room for what the next weight needs; None if they have."""
         candidate = self.state.candidate
         if candidate is None and (self.entry or self.target == self.state.stable):
-            return True
-        model = self.models()[candidate.version.version] if candidate else self.model
+            return None
         waves = zip(self.waves, needed(self.policy, self.state, self.target), strict=False)
         scales = {cluster: scale for clusters, scale in waves for cluster in clusters}
-        return room.fits(self.unit, model, scales, grown(self.state.load, self.load))
+        return room.shortfall(self.unit, self._coming, scales, grown(self.state.load, self.load))
+
+    @property
+    def claim(self) -> Claim:
+        """What its rollout takes in the end."""
+        return Claim(self.unit, self._coming, grown(self.state.load, self.load))
+
+    @property
+    def _coming(self) -> Model:
+        candidate = self.state.candidate
+        return self.models()[candidate.version.version] if candidate else self.model
 
     @property
     def waves(self) -> tuple[tuple[str, ...], ...]:
@@ -161,6 +172,27 @@ def first_entry(spec: Spec, stored: Stored, unit: UnitKey) -> str:
     return _entry(spec, stored, unit, target_of(spec.models[unit]))
 
 
+def queue(found: Iterable[Standing], now: int) -> list[Claim]:
+    """The rollouts in the one order in which they get room: those under way as they started, then those that would
+    start now, in the spec's order."""
+    found = list(found)
+    begun = sorted((here for here in found if here.state.candidate), key=_started)
+    return [here.claim for here in (*begun, *(here for here in found if _starts(here, now)))]
+
+
+def _started(here: Standing) -> tuple[int, UnitKey]:
+    assert here.state.candidate, "it is under way"
+    return here.state.candidate.started, here.unit
+
+
+def _starts(here: Standing, now: int) -> bool:
+    """Whether it would start if there were room; what else holds it back takes no place in the line."""
+    if here.state.candidate or here.entry or here.target == here.state.stable:
+        return False
+    seen = Observation(now, here.target, entry=here.entry, manual=here.manual, freeze=here.freeze)
+    return step(here.policy, here.state, seen).kind == "start"
+
+
 @dataclass(frozen=True, slots=True)
 class Course:
     """What a unit does next: the steps that are due, and what runs when they are done."""
@@ -204,7 +236,8 @@ def courses(
 
     `uncounted` are recorded approvals that do not count; `census` is what runs, where somebody looked.
     """
-    room, found = Room(spec, stored, census), standings(spec, stored, now, census=census)
+    found = list(standings(spec, stored, now, census=census))
+    room = Room(spec, stored, census, queue(found, now))
     return {here.unit: _due(here, now, room, uncounted.get(here.unit, {})) for here in found}
 
 

@@ -7,10 +7,11 @@ Autoscaled versions count with what runs of them where somebody looked (`Census`
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import NamedTuple
 
 from gitops.plan.census import NOTHING_SEEN, Census
 from gitops.plan.lives import lives_of, models_of, waves_of
@@ -119,11 +120,32 @@ class Pools:
         return next((pool for pool in fitting if pool.gpus >= stable.gpus), None)
 
 
-class Room:
-    """GPUs that are free at each pool's largest size; worked out once, when it is first asked for."""
+class Claim(NamedTuple):
+    """What a rollout takes in the end: its version with all traffic on every cluster."""
 
-    def __init__(self, spec: Spec, stored: Stored, census: Census = NOTHING_SEEN) -> None:
+    unit: UnitKey
+    model: Model
+    load: Loads = ()
+
+
+class Shortfall(NamedTuple):
+    """No room on a pool. `behind` are the units that it waits for, if there will be room when they are done: rollouts
+    that go first, and those that only keep the version before warm."""
+
+    place: Place
+    behind: tuple[UnitKey, ...] = ()
+
+
+class Room:
+    """GPUs that are free at each pool's largest size; worked out once, when it is first asked for.
+
+    `claims` are all rollouts in the order in which they get room: what one of them still needs is kept free from those
+    after it, so that none of them stops half-way for another that also has.
+    """
+
+    def __init__(self, spec: Spec, stored: Stored, census: Census = NOTHING_SEEN, claims: Sequence[Claim] = ()) -> None:
         self._spec, self._stored, self._pools, self._census = spec, stored, Pools(spec), census
+        self._claims = tuple(claims)
 
     def fits(self, unit: UnitKey, model: Model, scales: Mapping[str, int], load: Loads = ()) -> bool:
         """Whether the version fits on each cluster when it is sized there for that percentage of traffic.
@@ -131,10 +153,52 @@ class Room:
         What the unit's candidate takes already counts as free. Models without a GPU always fit: nothing is known
         about CPUs.
         """
-        return all(
-            self._others(unit)[place] + gpus <= pool.capacity
-            for place, pool, gpus in self._asked(unit, model, scales, load)
-        )
+        return self.shortfall(unit, model, scales, load) is None
+
+    def shortfall(self, unit: UnitKey, model: Model, scales: Mapping[str, int], load: Loads = ()) -> Shortfall | None:
+        """Where it does not fit; None if it does."""
+        others = self._others(unit)
+        for place, pool, gpus in self._asked(unit, model, scales, load):
+            free = pool.capacity - others[place] - gpus
+            before = [claim.unit for claim in self._before(unit)]
+            if free < 0:
+                ends = {one: gpus for one, gpus in self._passing[place].items() if one in before or self._is_over(one)}
+                return Shortfall(place, tuple(ends) if free + sum(ends.values()) >= 0 else ())
+            needed = {one: self._needs[one][place] for one in before if self._needs[one][place] > 0}
+            if free < sum(needed.values()):
+                return Shortfall(place, tuple(needed))
+        return None
+
+    def _is_over(self, unit: UnitKey) -> bool:
+        return self._stored.releases[unit].candidate is None
+
+    @cached_property
+    def _passing(self) -> Mapping[Place, Mapping[UnitKey, int]]:
+        """What units take beyond a single version, which they give back in the end."""
+        found: dict[Place, dict[UnitKey, int]] = defaultdict(dict)
+        for unit, release in self._stored.releases.items():
+            if release.candidate or release.kept:
+                rest = self._pools.recorded(replace(release, candidate=None, kept=()), self._census)
+                for place, gpus in self._pools.recorded(release, self._census).items():
+                    if gpus > rest.get(place, 0):
+                        found[place][unit] = gpus - rest.get(place, 0)
+        return found
+
+    def _before(self, unit: UnitKey) -> Sequence[Claim]:
+        own = next((number for number, claim in enumerate(self._claims) if claim.unit == unit), len(self._claims))
+        return self._claims[:own]
+
+    @cached_property
+    def _needs(self) -> Mapping[UnitKey, Counter[Place]]:
+        """What each claim still takes beyond what its candidate has."""
+        return {claim.unit: self._still_needed(claim) for claim in self._claims}
+
+    def _still_needed(self, claim: Claim) -> Counter[Place]:
+        everywhere = dict.fromkeys(self._spec.environments[claim.unit.environment].clusters, 100)
+        found: Counter[Place] = Counter()
+        for place, _, gpus in self._asked(claim.unit, claim.model, everywhere, claim.load):
+            found[place] += max(0, gpus - (self._used[place] - self._others(claim.unit)[place]))
+        return found
 
     @cached_property
     def _used(self) -> Counter[Place]:

@@ -18,7 +18,7 @@ class Underway(Course):
 
     def wait(self) -> Event:
         """Stay at this weight until there is room."""
-        return self._event("wait", f"no room to carry {self.ahead} yet")
+        return self._event("wait", f"no room to carry {self.ahead} yet{self.line}")
 
     def scale(self, *, promoting: bool = False, by: str = "") -> Event:
         """Render the candidate large enough for the next weight."""
@@ -102,7 +102,7 @@ def start(case: Case, by: str = "", *, hotfix: bool = False) -> Event:
         case,
         "start",
         case.seen.target,
-        reason + _wanted_by(case, by, hotfix),
+        reason + _wanted_by(case, by, hotfix) + ("" if case.seen.room else case.line),
         stage="starting" if case.seen.room else "waiting-for-capacity",
         waves=case.waves,
         clusters=case.policy.clusters,

@@ -50,6 +50,11 @@ class Case:
         return max(1, self.policy.waves)
 
     @property
+    def line(self) -> str:
+        """For whom it waits, for a sentence; nothing where it is not its turn that it waits for."""
+        return f", after {' and '.join(self.seen.behind)}" if self.seen.behind else ""
+
+    @property
     def load(self) -> Loads:
         """What every version has to be sized for now: it only grows while there are several."""
         return grown(self.state.load, self.seen.load)
@@ -172,12 +177,6 @@ class Course(Case):
     def stranded(self) -> bool:
         """Whether the candidate answers requests, and stable has nothing that could take them."""
         return self.state.stable is not None and self.answered > 0 and self.seen.stable_ready == 0
-
-    @property
-    def lacks_capacity(self) -> bool:
-        """Whether it stands still for want of capacity that the version did not lose by itself."""
-        pause = self.candidate.pause
-        return pause is not None and pause.cause == "capacity" and not self.seen.crashed
 
     @property
     def wanted(self) -> tuple[int, ...]:

@@ -74,6 +74,8 @@ class Observation:
     """Whether the clusters have, or may grow, room for what the next weight needs (`machine.needed`)."""
     unseen: str = ""
     """Why a version could not be judged now (a cluster or the metrics do not answer); empty when it could."""
+    behind: tuple[str, ...] = ()
+    """The rollouts that this one leaves the room to, when there would be enough without them."""
     results: tuple[Result, ...] = ()
     """Gates, over requests since the present weight was set and the warm-up was over."""
     commands: tuple[Command, ...] = ()

@@ -46,7 +46,7 @@ def holding(case: Case) -> str:
         wave, ready, load = case.lost[0]
         return f"ready capacity{case.place(wave)} is {ready} %, below its {load} %: looks again{_trouble(case)}"
     if case.candidate.stage == "waiting-for-capacity":
-        return f"waits for room to carry {case.ahead}"
+        return f"waits for room to carry {case.ahead}{case.line}"
     return _baking_words(case) if case.candidate.stage == "baking" else _reaching_words(case)
 
 
@@ -121,7 +121,8 @@ def _waiting(case: Underway) -> Event | None:
     spare = [one for one in case.state.kept if case.seen.now >= one.drained]
     if spare:
         return retire(case, spare[0], f"{spare[0].version.version} makes room for {case.candidate.version.version}")
-    if case.elapsed(case.candidate.entered) >= case.policy.capacity_timeout:
+    # Whoever goes first ends in its own time, and no version is to blame for another.
+    if not case.seen.behind and case.elapsed(case.candidate.entered) >= case.policy.capacity_timeout:
         return case.roll_back(f"no room to carry {case.ahead} within {case.policy.capacity_timeout} s", cause="no room")
     return None
 
