@@ -19,7 +19,7 @@ from gitops.spec.rollouts import Gate
 from gitops.values import UnitKey
 
 UNIT = UnitKey("production", "chat")
-STEPS = (PolicyStep(1, 900), PolicyStep(10, 900), PolicyStep(50, 1800), PolicyStep(100, 3600))
+STEPS = (PolicyStep(1, 900), PolicyStep(10, 900), PolicyStep(50, 1800), PolicyStep(99, 3600))
 RELATIVE = {"metric": "latency-p99", "pause": "1.1x stable", "rollback": "1.5x stable"}
 ERRORS = {"metric": "error-rate", "pause": "0.5%", "rollback": "1%"}
 

@@ -61,20 +61,20 @@ def test_what_so_few_requests_cannot_show() -> None:
     found = starting(rate=3)
     assert of(found, "traffic:") == "traffic: 3 requests/s as expectedRequestsPerSecond says"
     assert of(found, "step 1 ") == (
-        "step 1 (1 %): 1 % of 3 requests/s for 15m is 27 requests: cannot see an error rate under 11 % (its limit of "
-        "1 % is out of sight); 54 of the 100 that gates need come within 30m: then it pauses (tooFewSamples)"
+        "step 1 (1 %): 1 % of 3 requests/s for 15m is 27 requests: cannot see an error rate under 51 % (its limit is "
+        "1 %); 54 of the 100 that gates need come within 30m: then it pauses (tooFewSamples)"
     )
     assert of(found, "step 2 ") == (
-        "step 2 (10 %): 10 % of 3 requests/s for 15m is 270 requests: cannot see an error rate under 1.1 % (its limit "
-        "of 1 % is out of sight)"
+        "step 2 (10 %): 10 % of 3 requests/s for 15m is 270 requests: cannot see an error rate under 7.7 % (its limit "
+        "is 1 %)"
     )
-    assert "cannot see an error rate under 0.028 %" in of(found, "step 3 ")
+    assert "cannot see an error rate under 1.7 %" in of(found, "step 3 ")
 
 
 def test_what_is_measured_counts_more_than_what_is_declared() -> None:
     found = starting(Traffic(300.0, measured=True, errors=0.001), rate=3)
     assert of(found, "traffic:") == "traffic: 300 requests/s over the last hour, 0.1 % of them errors"
-    assert "2,700 requests: cannot see an error rate under 0.53 %" in of(found, "step 1 ")
+    assert "2,700 requests: cannot see an error rate under 2.5 %" in of(found, "step 1 ")
 
 
 def test_what_was_measured_in_vain_is_declared_still() -> None:
@@ -85,8 +85,8 @@ def test_without_any_traffic_known_it_says_how_much_would_do() -> None:
     found = starting()
     assert of(found, "traffic:").startswith("traffic: not known; declare expectedRequestsPerSecond")
     assert of(found, "step 1 ") == (
-        "step 1 (1 %) for 15m: its gates have their 100 requests at 11.1 requests/s, errors at their limit can be seen "
-        "from 33.2 requests/s on"
+        "step 1 (1 %) for 15m: its gates have their 100 requests at 11.1 requests/s, errors of twice their limit are "
+        "found from 633 requests/s on"
     )
 
 

@@ -392,6 +392,12 @@ def test_a_pause_may_be_declared_to_wait_for_a_person() -> None:
     assert walk.say("rollback").kind == "roll-back"
 
 
+def test_what_stable_holds_back_goes_with_the_promotion() -> None:
+    walk = at_weight(99, replace(CANARY, steps=(*CANARY.steps[:-1], PolicyStep(99, 3600))))
+    assert (walk.state.traffic.stable, walk.state.traffic.candidate) == (1, 99)
+    assert walk.look(CANARY.warm_up + 3600).kind == "promote"
+
+
 def test_what_is_not_the_candidates_doing_holds_at_its_weight() -> None:
     walk = at_weight(10).given(results=saying("hold"))
     for _ in range(100):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gitops.rollout.measuring import Asked, assess
-from gitops.rollout.pods import joined, reconsidered, worth_asking
-from gitops.rollout.series import Datum, Look, Series, Unanswered
+from gitops.rollout.pods import joined, opinion, reconsidered, second, worth_asking
+from gitops.rollout.series import Datum, Look, Question, Series, Unanswered
 from gitops.rollout.statistics import Counts
 from gitops.rollout.verdicts import QueryFailure, Result, Verdict
 from gitops.spec.pipeline import Gate
+from gitops.values import UnitKey
 
 LOOK, BEGIN = 60, 6_000_000
 ERRORS = Gate.model_validate({"metric": "error-rate", "pause": "0.5%", "rollback": "1%"})
@@ -113,3 +115,44 @@ def test_without_an_answer_by_pod_the_result_stands() -> None:
     asked = Asked(BEGIN + 600, BEGIN, LOOK)
     for answer in (None, Series(), Unanswered("it is down")):
         assert reconsidered(ERRORS, fail, answer, STABLE, asked) == fail
+
+
+# --- Equal load ----------------------------------------------------------------------------------------------
+
+
+def times(slow: float, requests: float = 600) -> Datum:
+    part = requests / 600
+    return {0.1: 300 * part, 0.5: (600 - slow) * part, 1.0: (600 - slow / 8) * part, 2.0: requests, math.inf: requests}
+
+
+def compared(mine: float, stable_now: float, stable_before: float, pods: int = 2) -> Result:
+    """The candidate's requests on so many pods, as many of stable's on six."""
+    gate, asked = LATENCY, Asked(BEGIN + 8 * LOOK + 5, BEGIN, LOOK, weight=50, stable_weight=50, before_weight=90)
+    unit = UnitKey("production", "chat")
+    ask = Question(unit, "prod", "2.0", "vllm", "latency-p99", BEGIN, LOOK)
+    asking = second(gate, ask, replace(ask, version="1.0", begin=BEGIN - 20 * LOOK), BEGIN - 3600)
+    whole = series([times(mine)] * 8)
+    stable = series([times(stable_now)] * 28, BEGIN - 20 * LOOK)
+    assert asking.stable
+    assert asking.before
+    answers = {
+        asking.candidate: replace(whole, pods={f"c{n}": series([times(mine, 600 / pods)] * 8) for n in range(pods)}),
+        asking.stable: replace(stable, pods={f"s{n}": series([times(stable_now, 100)] * 8) for n in range(6)}),
+        asking.before: series([times(stable_before)] * 20, BEGIN - 3600 - 20 * LOOK),
+    }
+    return opinion(gate, assess(gate, whole, stable, asked), asking, answers, stable, asked)
+
+
+def test_pods_with_more_requests_than_stables_are_compared_with_stable_before_the_rollout() -> None:
+    found = compared(mine=40, stable_now=3, stable_before=40)
+    assert isinstance(found, Verdict)
+    assert found.status == "pass"
+    assert found.sentence.endswith("at equal load: pass")
+    assert told(compared(mine=40, stable_now=3, stable_before=3)) == "fail", "slower at equal load as well"
+    assert told(compared(mine=40, stable_now=3, stable_before=40, pods=6)) == "fail", "the load is equal now"
+
+
+def test_only_durations_beside_stable_are_compared_with_what_was_before() -> None:
+    ask = Question(UnitKey("production", "chat"), "prod", "2.0", "vllm", "error-rate", BEGIN, LOOK)
+    assert second(ERRORS, ask, ask, BEGIN).questions == (replace(ask, by_pod=True),)
+    assert len(second(LATENCY, ask, ask, BEGIN).questions) == 3

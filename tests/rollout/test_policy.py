@@ -65,6 +65,11 @@ def test_by_default_a_version_has_the_time_that_its_model_takes_to_load(load: in
     assert policy_of(declared, None, load).ready_timeout == 1200
 
 
+def test_what_stable_holds_back_is_missing_in_the_last_step() -> None:
+    assert policy(strategy="canary", steps=STEPS, holdback=1).steps == (PolicyStep(10, 900), PolicyStep(99, 0))
+    assert policy(strategy="blue-green", bake="1h", holdback=5).steps == (PolicyStep(95, 3600),)
+
+
 def test_steps_of_each_strategy() -> None:
     steps = (PolicyStep(10, 900), PolicyStep(100, 0))
     assert policy(strategy="canary", steps=STEPS) == Policy("canary", steps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from gitops.engine.session import Session
@@ -14,7 +14,7 @@ from gitops.plan.rollouts import Standing
 from gitops.plan.stored import Stored
 from gitops.rollout.horizon import Horizon, horizon
 from gitops.rollout.measuring import ALPHA, Asked, alpha_each, assess
-from gitops.rollout.pods import reconsidered, worth_asking
+from gitops.rollout.pods import opinion, second, worth_asking
 from gitops.rollout.series import Answer, Answers, Question, Unanswered, look_of
 from gitops.rollout.state import ModelVersion
 from gitops.rollout.verdicts import Result
@@ -58,6 +58,8 @@ class Inquiry(NamedTuple):
     candidate: Question
     stable: Question | None
     since: Horizon
+    started: int
+    """When the rollout began."""
 
 
 def judge(
@@ -65,7 +67,7 @@ def judge(
 ) -> dict[UnitKey, tuple[Result, ...]]:
     """What every gate of these rollouts says now. Each has traffic on its candidate.
 
-    What would stop a rollout is asked once more, pod by pod (`rollout.pods`).
+    Before something stops a rollout, more is asked (`rollout.pods`).
     """
     inquiries = [one for here in watched for one in _inquiries(session, here, now)]
     questions = [question for one in inquiries for question in (one.candidate, one.stable) if question]
@@ -75,16 +77,18 @@ def judge(
         assess(one.gate, answers.get(one.candidate), _of_stable(one, answers), how)
         for one, how in zip(inquiries, asked, strict=True)
     ]
-    accused = [
-        replace(one.candidate, by_pod=True)
-        for one, result in zip(inquiries, results, strict=True)
+    accused = {
+        index: second(one.gate, one.candidate, one.stable, one.started)
+        for index, (one, result) in enumerate(zip(inquiries, results, strict=True))
         if worth_asking(one.gate, one.candidate.runtime, result)
-    ]
-    by_pod = _answers(session, stored, watched, accused, now)
+    }
+    questions = [question for asking in accused.values() for question in asking.questions]
+    more = _answers(session, stored, watched, questions, now)
     found: dict[UnitKey, list[Result]] = {here.unit: [] for here in watched}
-    for one, how, result in zip(inquiries, asked, results, strict=True):
-        pods = by_pod.get(replace(one.candidate, by_pod=True))
-        found[one.here.unit].append(reconsidered(one.gate, result, pods, _of_stable(one, answers), how))
+    for index, (one, how, result) in enumerate(zip(inquiries, asked, results, strict=True)):
+        theirs, asking = _of_stable(one, answers), accused.get(index)
+        said = opinion(one.gate, result, asking, more, theirs, how) if asking else result
+        found[one.here.unit].append(said)
     return {unit: tuple(said) for unit, said in found.items()}
 
 
@@ -117,7 +121,7 @@ def _inquiries(session: Session, here: Standing, now: int) -> Iterator[Inquiry]:
     for gate in session.spec.pipeline.rollouts[here.model.rollout].gates:
         mine = _question(session, here, candidate.version, gate, since.candidate, look)
         theirs = _question(session, here, stable, gate, since.stable, look) if stable else None
-        yield Inquiry(here, gate, mine, theirs, since)
+        yield Inquiry(here, gate, mine, theirs, since, candidate.started)
 
 
 def _question(session: Session, here: Standing, version: ModelVersion, gate: Gate, begin: int, look: int) -> Question:

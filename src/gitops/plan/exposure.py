@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from gitops.plan.rehearsal import Moment, Rehearsal, step_words
 from gitops.plan.visibility import Traffic, blind_spot, counts, needed, percent
 from gitops.render.live import lives_in, replicas_of
+from gitops.rollout.horizon import FIRST
 from gitops.rollout.measuring import ALPHA, alpha_each
+from gitops.rollout.power import Watch
+from gitops.rollout.series import look_of
 from gitops.spec.fields import format_duration
 from gitops.spec.rollouts import Gate, Rollout
 
@@ -97,13 +100,30 @@ class Exposure:
     def _step(self, moment: Moment) -> str:
         bake, share, rate = self.bake(moment), self.share(moment), self.traffic.rate or 0.0
         requests = int(rate * share * bake)
-        spots = (blind_spot(gate, self._runtime, requests, self.traffic, self._alpha) for gate in self._counting)
+        watch = self._watch(moment, rate)
+        spots = (blind_spot(gate, self._runtime, watch, self.traffic) for gate in self._counting)
         blind = list(filter(None, spots)) if bake else []
         said = [*([f"cannot see {_either(blind)}"] if blind else []), *self._few(moment, rate * share)]
         if not said:
             return ""
         watched = f"{percent(share)} of {rate:.3g} requests/s for {format_duration(bake)} is {requests:,}"
         return f"{step_words(moment)}: {watched} request{'' if requests == 1 else 's'}: {'; '.join(said)}"
+
+    def _watch(self, moment: Moment, rate: float) -> Watch:
+        """The step as its gates see it, with so many requests a second to all versions."""
+        bake, share, mirrored = self.bake(moment), self.share(moment), moment.event.mirror > 0
+        whole, monitoring = rate * bake, self.ahead.standing.environment.monitoring
+        stable = whole if mirrored else whole * (1 - share)
+        look = look_of(monitoring.interval if monitoring else 15, bake)
+        return Watch(
+            candidate=int(whole * share),
+            stable=int(stable),
+            before=int(stable or whole / 2),
+            looks=max(1, bake // look),
+            look=look,
+            alpha=FIRST * self._alpha,
+            samples=self.rollout.too_few_samples.minimum,
+        )
 
     def _few(self, moment: Moment, each: float) -> Iterator[str]:
         """What becomes of a step that has too few requests for its gates."""
@@ -122,8 +142,11 @@ class Exposure:
         if not watched:
             return ""
         said = [f"its gates have their {least:,} requests at {least / watched:.3g} requests/s"]
-        wanted = (needed(gate, self._runtime, self.traffic.errors or 0.0, self._alpha) for gate in self._counting)
-        said += [f"errors at their limit can be seen from {one / watched:.3g} requests/s on" for one in wanted if one]
+        step = self._watch(moment, 1000.0)
+        wanted = (needed(gate, self._runtime, self.traffic.errors or 0.0, step) for gate in self._counting)
+        said += [
+            f"errors of twice their limit are found from {one / watched:.3g} requests/s on" for one in wanted if one
+        ]
         return f"{step_words(moment)} for {format_duration(self.bake(moment))}: {', '.join(said)}"
 
 

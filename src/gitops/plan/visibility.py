@@ -1,22 +1,20 @@
-"""What gates could see of a new version: how much worse it has to be before so many requests can show it at all.
+"""What gates could see of a new version: how much worse it has to be before a step of so many requests stops it.
 
-These are bounds that no test gets below (`rollout.binomial.detectable`), taken for a version whose stable is known
-exactly. The gates themselves look again and again, and ask for evidence that a limit is exceeded: they need more.
+A claim means: found with 95 % probability within this step, by the rule itself (`rollout.power`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from gitops.rollout.binomial import detectable
-from gitops.rollout.histograms import NEAR, merged, quantile
+from gitops.rollout.histograms import merged, quantile
+from gitops.rollout.power import Watch, finds_errors, least_errors, least_slowdown
 from gitops.rollout.queries import QUANTILES, shape_of
 from gitops.rollout.series import Answer, Datum, Histogram, Question, Series
 from gitops.rollout.statistics import Counts
-from gitops.spec.fields import Threshold, format_threshold
+from gitops.spec.fields import format_threshold
 from gitops.spec.rollouts import Gate
 
 _MOST = 10**8
@@ -40,28 +38,45 @@ def counts(gate: Gate, runtime: str) -> bool:
     return gate.metric is not None and shape_of(gate.metric, runtime) != "gauge"
 
 
-def blind_spot(gate: Gate, runtime: str, requests: int, traffic: Traffic, alpha: float) -> str:
-    """What the gate cannot see in so many requests, to follow "cannot see"; empty if it does not go by requests."""
+def blind_spot(gate: Gate, runtime: str, watch: Watch, traffic: Traffic) -> str:
+    """What the gate cannot see in such a step, to follow "cannot see"; empty if it does not go by requests."""
     if not counts(gate, runtime):
         return ""
     if gate.metric != "error-rate":
-        return _slowness(gate, requests, traffic, alpha)
-    least = _least(requests, traffic.errors or 0.0, alpha)
-    if least >= 1:
+        return _slowness(gate, watch, traffic)
+    errors = traffic.errors or 0.0
+    least, bound = least_errors(gate, watch, errors), _error_limit(gate, errors)
+    if least is None:
         return "errors at all"
-    limit = gate.rollback or gate.pause
-    bound = _error_limit(limit, traffic.errors or 0.0) if limit else 0.0
-    hidden = f" (its limit of {percent(bound)} is out of sight)" if 0 < bound < least else ""
-    return f"an error rate under {percent(least)}{hidden}"
+    if bound < errors:
+        return ""  # stable itself is beyond the limit
+    return f"an error rate under {percent(least)}{f' (its limit is {percent(bound)})' if bound else ''}"
 
 
-def needed(gate: Gate, runtime: str, errors: float, alpha: float) -> int | None:
-    """Requests without which the gate cannot see errors at its limit; None if it has no such limit."""
-    limit = gate.rollback or gate.pause
-    if gate.metric != "error-rate" or not limit or not counts(gate, runtime):
+def needed(gate: Gate, runtime: str, errors: float, watch: Watch) -> int | None:
+    """Requests of the version without which the gate cannot see errors of twice its limit; None without such a limit.
+
+    `watch` is the step with any number of requests.
+    """
+    rate = 2 * _error_limit(gate, errors)
+    if gate.metric != "error-rate" or not counts(gate, runtime) or not 2 * errors < rate < 1:
         return None
-    rate = _error_limit(limit, errors)
-    return _needed(rate, errors, alpha) if errors < rate < 1 else None
+
+    def found(requests: int) -> bool:
+        part = requests / max(1, watch.candidate)
+        stable, before = round(part * watch.stable), round(part * watch.before)
+        scaled = watch._replace(candidate=requests, stable=stable, before=before)
+        return finds_errors(gate, scaled, rate, errors)
+
+    low, high = 1, 1
+    while not found(high):
+        low, high = high, 2 * high
+        if high > _MOST:
+            return None
+    while high - low > high // 64:
+        middle = (low + high) // 2
+        low, high = (low, middle) if found(middle) else (middle, high)
+    return high
 
 
 def percent(share: float) -> str:
@@ -72,57 +87,35 @@ def percent(share: float) -> str:
 # --- Durations -----------------------------------------------------------------------------------------------
 
 
-def _slowness(gate: Gate, requests: int, traffic: Traffic, alpha: float) -> str:
+def _slowness(gate: Gate, watch: Watch, traffic: Traffic) -> str:
     metric, limit = gate.metric or "", gate.pause or gate.rollback
     assert limit is not None, "checked when the spec was loaded"
-    if factors := list(_factors(metric, limit, requests, traffic.durations.get(metric, {}), alpha)):
-        # Below 1 stable itself is beyond the limit.
-        return f"{metric} grow by less than {percent(min(factors) - 1)}" if min(factors) > 1 else ""
-    least = _least(requests, 1 - QUANTILES[metric], alpha)
-    if least >= 1:
+    known = traffic.durations.get(metric, {})
+    now = quantile(known, QUANTILES[metric])
+    if now and now.value > 0 and not now.open:
+        if not limit.relative and now.value > limit.value:
+            return ""  # stable itself is beyond the limit
+        factor = least_slowdown(gate, watch, tuple(sorted(known.items())))
+        return f"{metric} grow by less than {percent(factor - 1)}" if factor else f"slow requests at all ({metric})"
+    tail = _as_errors(1 - QUANTILES[metric])
+    least = least_errors(tail, watch, 0.0)
+    if least is None:
         return f"slow requests at all ({metric})"
     where = f"{format_threshold(limit)}'s quantile" if limit.relative else format_threshold(limit)
     return f"fewer than {percent(least)} of requests beyond {where} ({metric})"
 
 
-def _factors(metric: str, limit: Threshold, requests: int, durations: Histogram, alpha: float) -> Iterator[float]:
-    """By how much everything has to slow down until enough requests are slower than a bound.
-
-    A bound is passed by `share` of the requests where the candidate is exactly at the limit. Everything slower by a
-    factor moves the quantile that has to pass it up to the bound.
-    """
-    asked = QUANTILES[metric]
-    for at in NEAR[asked] if limit.relative else (asked,):
-        least = _least(requests, 1 - at, alpha)
-        bound, reached = quantile(durations, at), quantile(durations, 1 - least)
-        if least < 1 and bound and reached and reached.value > 0 and not (bound.open or reached.open):
-            yield (limit.value * bound.value if limit.relative else limit.value) / reached.value
+def _as_errors(share: float) -> Gate:
+    """A gate on the share of requests that may be beyond a limit, where nothing is known of their durations."""
+    return Gate.model_validate({"metric": "error-rate", "pause": f"{100 * share:.4f}%"})
 
 
-def _error_limit(limit: Threshold, errors: float) -> float:
-    """As a share of requests."""
+def _error_limit(gate: Gate, errors: float) -> float:
+    """Of the milder limit, as a share of requests."""
+    limit = gate.pause or gate.rollback
+    if limit is None:
+        return 0.0
     return limit.value * errors if limit.relative else limit.value / 100
-
-
-# --- Numbers -------------------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=10_000)
-def _least(requests: int, baseline: float, alpha: float) -> float:
-    return detectable(requests, baseline, alpha)
-
-
-@lru_cache(maxsize=1000)
-def _needed(rate: float, baseline: float, alpha: float) -> int | None:
-    low, high = 1, 1
-    while _least(high, baseline, alpha) > rate:
-        low, high = high, 2 * high
-        if high > _MOST:
-            return None
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if _least(middle, baseline, alpha) <= rate else (middle + 1, high)
-    return high
 
 
 # --- What is known -------------------------------------------------------------------------------------------

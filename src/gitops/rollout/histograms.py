@@ -4,8 +4,8 @@ Within a bucket durations are taken to be log-normal: the normal quantile of the
 the logarithm of time. For a power law, which is heavier than what model servers have, that overestimates the share
 between 5 and 10 s by a tenth; a straight line in the logarithms of both would underestimate a log-normal's by 40 %.
 Prometheus's `histogram_quantile` is linear in both, which puts requests near the upper edge of a wide bucket that are
-near its lower one: growth is hidden until it reaches the next edge. Where there is nothing to go by (a bucket that
-begins at zero, no slower request than its bound) it is linear here as well.
+near its lower one: growth is hidden until it reaches the next edge. Where no request is slower than a bound, half of
+one is taken to be; in a bucket that begins at zero there is nothing to go by, and it is linear here as well.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ NEAR = {0.5: (0.5, 0.75), 0.95: (0.8, 0.9, 0.95), 0.99: (0.9, 0.95, 0.99)}
 
 
 _NORMAL = NormalDist()
+HALF = 0.5
+"""Of a request: what may be slower than a bound that none was seen to exceed."""
 
 
 class Quantile(NamedTuple):
@@ -44,9 +46,10 @@ class _Bucket(NamedTuple):
     @property
     def between(self) -> tuple[float, float] | None:
         """Normal quantiles of the shares beyond both edges; None where they are not known."""
-        if not (self.lower > 0 and 0 < self.beyond < self.above < self.total) or math.isinf(self.upper):
+        beyond = max(self.beyond, HALF)
+        if not (self.lower > 0 and beyond < self.above < self.total) or math.isinf(self.upper):
             return None
-        return _NORMAL.inv_cdf(self.above / self.total), _NORMAL.inv_cdf(self.beyond / self.total)
+        return _NORMAL.inv_cdf(self.above / self.total), _NORMAL.inv_cdf(beyond / self.total)
 
     def time_at(self, slower: float) -> float:
         """The duration that so many requests exceed."""
@@ -56,11 +59,11 @@ class _Bucket(NamedTuple):
             return self.lower + (self.upper - self.lower) * (self.above - slower) / (self.above - self.beyond)
         first, last = self.between
         part = (first - _NORMAL.inv_cdf(slower / self.total)) / (first - last)
-        return self.lower * math.pow(self.upper / self.lower, part)
+        return self.lower * math.pow(self.upper / self.lower, min(1.0, part))
 
     def slower_than(self, time: float) -> float:
         """The requests that exceed a duration."""
-        if self.upper <= self.lower:
+        if self.upper <= self.lower or time >= self.upper:
             return self.beyond
         if not self.between:
             return self.above + (self.beyond - self.above) * (time - self.lower) / (self.upper - self.lower)

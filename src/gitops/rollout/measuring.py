@@ -96,10 +96,12 @@ def _judged(gate: Gate, mine: Seen, theirs: Seen, asked: Asked, first: int, ofte
         return chance(peak, enough)
 
     def excuse(limit: Threshold) -> str:
-        if limit.relative or asked.past or (base.samples or 0) < asked.samples:
+        if limit.relative or asked.past:
             return ""
         count = _counting(gate, limit.value, mine, theirs)
         pairs, noise = _stream(mine, theirs, asked, count, count)
+        if sum(stables.requests for _, stables in pairs) < asked.samples:
+            return ""
         peak = evidence.of_counts([pairs], [noise], 0.0, enough=enough)
         return "" if peak >= enough else shared(gate, limit, base)
 

@@ -8,6 +8,10 @@ same is asked pod by pod, and
 - the value has to be beyond the limit without any single pod as well, where there are two or more. Concentrated in one
   pod it holds, and names it: delete that pod. The version is accused if it returns in its successor, or spreads.
 
+- where its pods get more requests each than stable's (stable keeps all of its pods while it loses traffic), a version
+  that is slower than stable now has to be slower than stable was before the rollout as well: with all requests on the
+  same pods, which is what the candidate's are sized for.
+
 This only ever takes back an accusation, so that nothing is asked of the evidence itself.
 """
 
@@ -15,18 +19,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from gitops.rollout.histograms import merged
-from gitops.rollout.measuring import assess
-from gitops.rollout.queries import shape_of
-from gitops.rollout.series import Answer, Datum, Look, Series
+from gitops.rollout.measuring import NOISE_LOOKS, assess
+from gitops.rollout.queries import QUANTILES, shape_of
+from gitops.rollout.series import Answer, Answers, Datum, Look, Question, Series
 from gitops.rollout.statistics import Counts
-from gitops.rollout.verdicts import Result, Verdict
+from gitops.rollout.verdicts import Result, Verdict, relative
 from gitops.rollout.windows import Asked, size
 from gitops.spec.rollouts import Gate
 
 YOUNG = 180
 """Seconds of a pod's first traffic that say nothing of its version, while other pods are older."""
+BUSIER = 1.1
+"""Times stable's requests for each pod from which on loads are not alike."""
 _GRAVITY = {"warn": 1, "fail": 2}
 
 
@@ -36,8 +43,58 @@ def worth_asking(gate: Gate, runtime: str, result: Result) -> bool:
     return counted and _gravity(result) > 0
 
 
+class Second(NamedTuple):
+    """What is asked about one gate before it stops a rollout."""
+
+    candidate: Question
+    stable: Question | None
+    before: Question | None
+    """Stable before the rollout began, where durations are compared with it."""
+    started: int
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """All of them."""
+        return tuple(one for one in (self.candidate, self.stable, self.before) if one)
+
+
+def second(gate: Gate, mine: Question, theirs: Question | None, started: int) -> Second:
+    """What to ask; `started` is the begin of the rollout."""
+    if theirs is None or gate.metric not in QUANTILES or not relative(gate):
+        return Second(replace(mine, by_pod=True), None, None, started)
+    pods = replace(theirs, begin=mine.begin, by_pod=True)
+    return Second(replace(mine, by_pod=True), pods, replace(theirs, begin=started - NOISE_LOOKS * mine.look), started)
+
+
+def opinion(
+    gate: Gate, result: Result, asking: Second, answers: Answers, stable: Answer | None, asked: Asked
+) -> Result:
+    """The result, or a milder one."""
+    mine = answers.get(asking.candidate)
+    found = reconsidered(gate, result, mine, stable, asked)
+    theirs, before = (answers.get(one) if one else None for one in (asking.stable, asking.before))
+    if not _gravity(found) or asked.past or not isinstance(before, Series) or not _busier(mine, theirs, asked):
+        return found
+    alone = replace(asked, stable_weight=0.0, before_weight=100.0, lost=asking.started)
+    again = assess(gate, joined(mine.pods) if isinstance(mine, Series) else None, before, alone)
+    return _told(again, "at equal load") if _gravity(again) < _gravity(found) else found
+
+
+def _busier(mine: Answer | None, theirs: Answer | None, asked: Asked) -> bool:
+    """Whether the candidate's pods get more requests each than stable's."""
+    loads = []
+    for answer in (mine, theirs):
+        pods = [
+            _requests(one, asked.now - asked.span)
+            for one in (answer.pods.values() if isinstance(answer, Series) else ())
+        ]
+        serving = [requests for requests in pods if requests > 0]
+        loads.append(sum(serving) / len(serving) if serving else 0.0)
+    return loads[0] > BUSIER * loads[1] > 0
+
+
 def reconsidered(gate: Gate, result: Result, candidate: Answer | None, stable: Answer | None, asked: Asked) -> Result:
-    """The result, or a milder one. `candidate` is the answer by pod; without pods the result stands."""
+    """By pod alone. `candidate` is the answer by pod; without pods the result stands."""
     pods = candidate.pods if isinstance(candidate, Series) else {}
     if len(pods) < 2:
         return result

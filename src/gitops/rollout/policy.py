@@ -123,6 +123,9 @@ def policy_of(
 
 
 def _steps(rollout: Rollout) -> tuple[PolicyStep, ...]:
-    if isinstance(rollout, Canary | Shadow):
+    """What stable holds back is missing in the last one; the promotion then takes it."""
+    if isinstance(rollout, Shadow):
         return tuple(PolicyStep(step.weight, step.bake) for step in rollout.steps)
-    return (PolicyStep(100, rollout.bake),) if isinstance(rollout, BlueGreen) else ()
+    if isinstance(rollout, Canary):
+        return tuple(PolicyStep(min(step.weight, 100 - rollout.holdback), step.bake) for step in rollout.steps)
+    return (PolicyStep(100 - rollout.holdback, rollout.bake),) if isinstance(rollout, BlueGreen) else ()

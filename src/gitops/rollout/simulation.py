@@ -15,7 +15,7 @@ from gitops.rollout.horizon import Horizon, horizon
 from gitops.rollout.machine import Decision, step
 from gitops.rollout.measuring import ALPHA, Asked, alpha_each, assess
 from gitops.rollout.observation import Observation
-from gitops.rollout.pods import reconsidered, worth_asking
+from gitops.rollout.pods import opinion, second, worth_asking
 from gitops.rollout.policy import Policy
 from gitops.rollout.series import Answer, Answers, Datum, Look, Question, Series, Unanswered, look_of
 from gitops.rollout.state import ModelVersion, RolloutState
@@ -242,9 +242,10 @@ class _Rollout:
         result = assess(gate, answers[mine], answers[theirs], asked)
         if not worth_asking(gate, self.trial.runtime, result):
             return result
-        by_pod = replace(mine, by_pod=True)
-        pods = self.source.read([by_pod], self.now, self.shares)[by_pod]
-        return reconsidered(gate, result, pods, answers[theirs], asked)
+        assert self.state.candidate, "only a candidate with traffic is judged"
+        asking = second(gate, mine, theirs, self.state.candidate.started)
+        more = self.source.read(asking.questions, self.now, self.shares)
+        return opinion(gate, result, asking, more, answers[theirs], asked)
 
     def _question(self, version: str, gate: Gate, begin: int, look: int) -> Question:
         trial = self.trial

@@ -174,7 +174,8 @@ def noise_of(windows: Sequence[Counts], asked: Comparing) -> float:
     """Noise for `start`, from stable's increments in windows as long as the looks, before the step.
 
     The excess of Cochran's Q over its expectation (DerSimonian and Laird), `CAUTION` standard deviations of Q added,
-    twice because the candidate is taken to be as noisy. Fewer than `LEAST_HISTORY` windows give `UNKNOWN_NOISE`.
+    twice because the candidate is taken to be as noisy. Fewer than `LEAST_HISTORY` windows give `UNKNOWN_NOISE`; that
+    is also the most that caution makes of windows with few bad requests, which say little of the noise.
     """
     windows = [window for window in windows if window.requests > 0]
     requests, bad = sum(w.requests for w in windows), sum(min(w.bad, w.requests) for w in windows)
@@ -185,7 +186,8 @@ def noise_of(windows: Sequence[Counts], asked: Comparing) -> float:
     q = sum((w.bad - w.requests * rate) ** 2 / v for w, v in zip(windows, weights, strict=True))
     free = len(windows) - 1
     scale = _spread(sum(weights), sum(v * v for v in weights), len(windows), asked.autocorrelation)
-    return max(LEAST_NOISE, math.sqrt(2 * max(0.0, q - free + CAUTION * math.sqrt(2 * free)) / scale))
+    seen, cautious = (math.sqrt(2 * max(0.0, q - free + more) / scale) for more in (0.0, CAUTION * math.sqrt(2 * free)))
+    return max(LEAST_NOISE, seen, min(cautious, UNKNOWN_NOISE))
 
 
 def limit_from_histogram(buckets: Mapping[float, float], quantile: float) -> float | None:

@@ -12,7 +12,7 @@ from gitops.spec.draft import Draft
 from gitops.spec.environment import EmbeddedCluster, Environment
 from gitops.spec.fields import Threshold, format_duration, format_threshold
 from gitops.spec.problems import Path, listed, shorten
-from gitops.spec.rollouts import Canary, Gate, Rollout, Shadow, Step
+from gitops.spec.rollouts import BlueGreen, Canary, Gate, Rollout, Shadow, Step
 
 PLACEHOLDERS = ("namespace", "model", "version")
 """What `$name` may stand for in a query; `$1` and a `$` that ends a regular expression are PromQL's own."""
@@ -30,6 +30,8 @@ def rollouts(draft: Draft) -> Iterator[Finding]:
         if isinstance(rollout, Canary) and rollout.steps[-1].weight != 100:
             message = f"the last step has weight {rollout.steps[-1].weight}, not 100"
             yield Finding((*top, "steps", len(rollout.steps) - 1, "weight"), message, "add {weight: 100}")
+        if isinstance(rollout, Canary) and rollout.holdback:
+            yield from _held_back((*top, "holdback"), rollout)
         yield from _gates(top, rollout)
 
 
@@ -40,6 +42,13 @@ def _growth(top: Path, steps: tuple[Step, ...]) -> Iterator[Finding]:
             message = f"{step.weight} does not come after {before}"
             yield Finding((*top, "steps", index, "weight"), message, "weights go up from step to step")
         before = step.weight
+
+
+def _held_back(place: Path, rollout: Canary) -> Iterator[Finding]:
+    most = 100 - rollout.holdback
+    if crossed := [step.weight for step in rollout.steps[:-1] if step.weight >= most]:
+        message = f"stable keeps {rollout.holdback} %, and the step of {crossed[0]} % leaves it no more than that"
+        yield Finding(place, message, f"make it smaller, or remove the step of {crossed[0]} %")
 
 
 def _gates(top: Path, rollout: Rollout) -> Iterator[Finding]:
@@ -145,6 +154,18 @@ def mirroring(draft: Draft) -> Iterator[Finding]:
         if not draft.environments[name].gateway and name not in draft.damaged:
             hint = f"set gateway in {draft.files[name]}, or use a canary there"
             yield subject.finding(("rollout",), f"a gateway mirrors requests, and {name} has none", hint)
+
+
+def holding_back(draft: Draft) -> Iterator[Finding]:
+    """A sliver of the requests needs a gateway: where replicas are the weights, the least share is a whole pod's."""
+    for unit, model in draft.models.items():
+        rollout, name = draft.pipeline.rollouts.get(model.rollout), unit.environment
+        if not isinstance(rollout, Canary | BlueGreen) or not rollout.holdback or name in draft.damaged:
+            continue
+        if not (model.route and draft.environments[name].gateway):
+            message = f"holdback: {rollout.holdback} of {model.rollout} needs a route on a gateway, and this has none"
+            hint = "without one replicas are the weights; use a rollout without `holdback`"
+            yield draft.subject(unit).finding(("rollout",), message, hint)
 
 
 def judgement(draft: Draft) -> Iterator[Finding]:

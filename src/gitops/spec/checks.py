@@ -13,7 +13,7 @@ from gitops.spec.check_names import hostnames, namespaces, workload_names
 from gitops.spec.check_namespaces import places, system_namespaces
 from gitops.spec.check_overrides import overrides
 from gitops.spec.check_pods import monitor_labels, network_places, node_selectors
-from gitops.spec.check_rollouts import judgement, mirroring, rollouts
+from gitops.spec.check_rollouts import holding_back, judgement, mirroring, rollouts
 from gitops.spec.check_times import times
 from gitops.spec.documents import Finding
 from gitops.spec.draft import Draft
@@ -130,6 +130,7 @@ CHECKS: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     environments,
     autoscaling,
     mirroring,
+    holding_back,
     judgement,
     times,
     local_artifacts,

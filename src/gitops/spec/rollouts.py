@@ -135,18 +135,25 @@ def ready_timeout(rollout: RolloutBase, load_time: int) -> int:
     return max(READY_TIMEOUT, load_time + NODE_TIME) if rollout.ready_timeout is None else rollout.ready_timeout
 
 
+Holdback = Annotated[int, Field(ge=0, le=50)]
+
+
 class Canary(RolloutBase):
     """Traffic moves in steps."""
 
     strategy: Literal["canary"]
     steps: Annotated[tuple[Step, ...], Field(min_length=1, max_length=32, strict=False)]
     """Weights grow from step to step, up to 100."""
+    holdback: Holdback = 0
+    """Percent of requests that stable keeps until the last bake is over, so that there is something to compare with."""
 
 
 class BlueGreen(RolloutBase):
     """A full second set, then all traffic at once."""
 
     strategy: Literal["blue-green"]
+    holdback: Holdback = 0
+    """Percent of requests that stable keeps until the bake is over, so that there is something to compare with."""
     bake: Duration = 600
     """How long the new version is watched with all traffic, before the old one goes."""
 
