@@ -158,7 +158,7 @@ class Eks:
         if key in self.addons:
             raise EksError("ResourceInUseException", "Addon already exists.", 409)
         addon = {
-            **_kept(p, "clusterName", "addonName"),
+            **_kept(p, "clusterName", "addonName", "configurationValues"),
             "addonVersion": p.get("addonVersion", "v1.0.0-eksbuild.1"),
             "addonArn": self._arn(f"addon/{key[0]}/{key[1]}/{uuid.uuid4()}"),
             "status": "ACTIVE",
@@ -174,7 +174,7 @@ class Eks:
         return {"addon": _found(self.addons, (p["clusterName"], p["addonName"]), "addon")}
 
     def update_addon(self, p: Json) -> Json:
-        self.describe_addon(p)["addon"].update(_kept(p, "addonVersion"))
+        self.describe_addon(p)["addon"].update(_kept(p, "addonVersion", "configurationValues"))
         return self._update("AddonUpdate")
 
     def delete_addon(self, p: Json) -> Json:

@@ -171,3 +171,17 @@ def test_root_declares_every_variable_of_the_module() -> None:
     assert names == {line.split('"')[1] for line in root.splitlines() if line.startswith("variable ")}
     assert all(f"= var.{name}\n" in root for name in names)
     assert set(json.loads(root_files()[f"{ROOT}/terraform.tfvars.json"])) == names - {"cidr"}
+
+
+def test_network_policies_are_enforced(directory: Path, made: TerraformPlan) -> None:
+    """The VPC CNI ignores them unless it is told so, and the environment's default-deny would deny nothing."""
+    saved = directory / "tfplan"
+    saved.write_bytes(made.saved)
+    shown = json.loads(terraform(directory, "show", "-json", str(saved)).stdout)
+    addons = {
+        change["change"]["after"]["addon_name"]: change["change"]["after"].get("configuration_values")
+        for change in shown["resource_changes"]
+        if change["type"] == "aws_eks_addon"
+    }
+    assert json.loads(addons["vpc-cni"]) == {"enableNetworkPolicy": "true"}
+    assert addons["kube-proxy"] is None

@@ -60,6 +60,9 @@ resource "aws_eks_addon" "node" {
   addon_name                  = each.key
   resolve_conflicts_on_create = "OVERWRITE"
   resolve_conflicts_on_update = "PRESERVE"
+
+  # Without its setting the VPC CNI takes NetworkPolicies and enforces none of them. It wants the value as a string.
+  configuration_values = each.key == "vpc-cni" ? jsonencode({ enableNetworkPolicy = "true" }) : null
 }
 
 # CoreDNS is Active only once it runs, so it waits for nodes.
