@@ -44,6 +44,7 @@ lock: $(VENV)/.development  ## pin dependencies again, with hashes
 	$(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 	    --no-annotate --no-emit-index-url --no-emit-find-links --group dev pyproject.toml \
 	    -o requirements/development.txt
+	$(VENV)/bin/python requirements/lock.py $(VENV)/bin/uv
 
 clean:  ## remove the virtual environment and what tools leave behind
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

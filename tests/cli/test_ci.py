@@ -78,6 +78,18 @@ def test_it_writes_checks_and_writes_again(
     assert file.read_bytes() == written
 
 
+def test_it_lists_what_is_installed_by_hash(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    wheel = f"{{uri: vendor/gitops_models-0.1.0-py3-none-any.whl, digest: sha256:{'a' * 64}}}"
+    project.edit("pipeline.yaml", "  install: echo installed\n", f"  wheel: {wheel}\n")
+    assert ci(project.path, "github", CiFlags()) == 0
+    listed = project.path / ".github/gitops/requirements.txt"
+    assert f"./vendor/gitops_models-0.1.0-py3-none-any.whl \\\n    --hash=sha256:{'a' * 64}\n" in listed.read_text()
+    assert ci(project.path, "github", CiFlags(check=True)) == 0
+    listed.write_text(listed.read_text().replace("pydantic==", "pydantic-evil=="))
+    assert ci(project.path, "github", CiFlags(check=True)) == 2
+    assert f"{listed} differs from what the spec asks for" in capsys.readouterr().err
+
+
 def test_it_prints_and_writes_nothing(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     assert ci(project.path, "github", CiFlags(stdout=True)) == 0
     assert yaml.safe_load(capsys.readouterr().out)["name"] == "gitops"

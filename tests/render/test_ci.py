@@ -15,9 +15,21 @@ from hypothesis import strategies as st
 
 from gitops.errors import GitopsError
 from gitops.render.ci.actions import ACTIONS
-from gitops.render.ci.workflow import PATHS, Access, CiModel, System, access_of, comment_marker, marker, render_ci
-from gitops.spec.ci import Ci
+from gitops.render.ci.requirements import requirements
+from gitops.render.ci.workflow import (
+    FOLDERS,
+    PATHS,
+    Access,
+    CiModel,
+    System,
+    access_of,
+    comment_marker,
+    marker,
+    render_ci,
+)
+from gitops.spec.ci import Ci, Wheel
 from gitops.view.plan_markdown import marker as plan_marker
+from gitops.world.files import read_locked
 from tests.render.specs import DIGEST, build_spec, project_templates
 from tests.support.actionlint import complaints, gitlab_complaints, script_complaints
 from tests.support.tools.tool import Unavailable, skip
@@ -44,6 +56,8 @@ FULL: dict[str, Any] = {
     "install": "pip install 'gitops-models[aws]==9.9.9'",
     "installSecrets": ["PIP_INDEX_URL"],
     "runner": ["self-hosted", "linux"],
+    "writeRunner": ["self-hosted", "apply"],
+    "forkRunner": None,
     "image": "registry.acme.example/ci/gitops:7",
     "schedule": "15m",
     "applyEnvironment": "gitops-apply",
@@ -51,12 +65,13 @@ FULL: dict[str, Any] = {
     "gpu": {"runner": ["self-hosted", "h100"], "serve": "vllm serve \"$(cat 'models/'$MODEL)\" # it's up: soon"},
     "identities": {purpose: identity(purpose) for purpose in ("plan", "build", "apply")},
 }
+WHEEL = {"wheel": {"uri": "vendor/gitops_models-1.2.3-py3-none-any.whl", "digest": DIGEST}}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    "plain": ("git@github.com:acme/gitops.git", {}),
+    "plain": ("git@github.com:acme/gitops.git", WHEEL),
     "full": ("ssh://git@git.acme.example:2222/gitops.git", FULL),
-    "token": ("https://git.acme.example/acme/gitops.git", {"schedule": "never", "gpu": {"serve": "run"}}),
-    "own": ("https://github.com/acme/models.git", {"ownRepository": True, "kubeconfig": "ci/kubeconfig.yaml"}),
-    "path": ("/srv/git/gitops.git", {"plan": "live", "schedule": "1h", "verify": ["dev"]}),
+    "token": ("https://git.acme.example/acme/gitops.git", {**WHEEL, "schedule": "never", "gpu": {"serve": "run"}}),
+    "own": ("https://github.com/acme/models.git", {**WHEEL, "ownRepository": True, "kubeconfig": "ci/kubeconfig.yaml"}),
+    "path": ("/srv/git/gitops.git", {**WHEEL, "plan": "live", "schedule": "1h", "verify": ["dev"]}),
 }
 
 
@@ -93,8 +108,9 @@ def spec_of(url: str) -> Any:
 def rendered(case: str, system: System) -> str:
     url, written = CASES[case]
     models = [] if case == "plain" else [CiModel("chat", builds=True, validates=True), CiModel("search", builds=True)]
-    files = render_ci(system, spec_of(url), Ci.model_validate(written), project_templates().sources, models, "1.2.3")
-    assert list(files) == [PATHS[system]]
+    ci, templates = Ci.model_validate(written), project_templates().sources
+    files = render_ci(system, spec_of(url), ci, templates, models, "1.2.3", read_locked())
+    assert next(iter(files)) == PATHS[system]
     return files[PATHS[system]].decode()
 
 
@@ -161,16 +177,69 @@ def test_pip_installs_what_builds_gates_and_signatures_need() -> None:
         {"dev": {"apiVersion": "gitops/v1", "clusters": {"dev": {"provider": "existing", "context": "dev"}}}},
     )
     models = [CiModel("chat", builds=True, validates=True)]
-    texts = {one: render_ci(one, spec, Ci(), project_templates().sources, models, "1.2.3") for one in SYSTEMS}
-    for files in texts.values():
-        (text,) = files.values()
-        assert b"python -m pip install 'gitops-models[gs,sign,validation]==1.2.3'" in text
+    ci, templates, locked = Ci.model_validate(WHEEL), project_templates().sources, read_locked()
+    texts = {one: render_ci(one, spec, ci, templates, models, "1.2.3", locked) for one in SYSTEMS}
+    for system, files in texts.items():
+        listed = files[f"{FOLDERS[system]}/requirements.txt"].decode()
+        assert listed.startswith(
+            f"{marker(system)}\n./vendor/gitops_models-1.2.3-py3-none-any.whl \\\n    --hash={DIGEST}\n"
+        )
+        names = {re.split("[=;]", line)[0] for line in listed.splitlines()[3:] if not line.startswith(" ")}
+        assert {"pydantic", "gcsfs", "cryptography", "scipy", "six"} <= names
+        assert not {"s3fs", "adlfs", "sigstore", "gitops-models"} & names
+        assert f"--require-hashes --no-deps --no-build-isolation --requirement {FOLDERS[system]}" in str(
+            files[PATHS[system]]
+        )
     document = yaml.safe_load(texts["github"][PATHS["github"]])
-    (register,) = [step for step in document["jobs"]["register"]["steps"] if "--register" in step.get("run", "")]
-    assert register["env"] == {
-        "GITOPS_SIGNING_KEY": "${{ secrets.GITOPS_SIGNING_KEY }}",
-        "GITOPS_SIGNING_PASSWORD": "${{ secrets.GITOPS_SIGNING_PASSWORD }}",
-    }
+    keys = {name: job for name, job in document["jobs"].items() if "GITOPS_SIGNING_KEY" in str(job)}
+    assert list(keys) == ["sign"], "the key is where no model and no training code runs"
+    assert keys["sign"]["runs-on"] == ["ubuntu-24.04"]
+    assert document["jobs"]["apply"]["needs"] == "sign"
+    assert document["jobs"]["register"]["runs-on"] == ["self-hosted", "gpu-register"]
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_package_is_installed_by_its_hash(system: System) -> None:
+    locked = read_locked()
+    for extras in [[], list(locked.extras)]:
+        for data in requirements(Wheel.model_validate(WHEEL["wheel"]), locked, extras).values():
+            blocks = re.split(r"\n(?=\S)", data.decode().strip())
+            assert [block for block in blocks if "--hash=sha256:" not in block] == []
+            assert all("==" in block or ".whl" in block for block in blocks)
+    assert set(locked.extras) >= {"", "s3", "gs", "az", "hf", "oci", "mlflow", "sign", "sigstore", "validation"}
+
+
+def test_nothing_is_installed_by_an_unclaimed_name() -> None:
+    with pytest.raises(GitopsError, match="nothing says where the runners get gitops from") as error:
+        render_ci(
+            "github", spec_of("git@github.com:acme/gitops.git"), Ci(), project_templates().sources, locked=read_locked()
+        )
+    assert error.value.where == "pipeline.yaml: ci"
+    for case in CASES:
+        for system in SYSTEMS:
+            assert not re.search(
+                "pip install (?!--require-hashes)'?gitops", rendered(case, system).replace(FULL["install"], "")
+            )
+
+
+def test_nothing_of_a_fork_runs_on_a_runner_of_yours() -> None:
+    same = "head.repo.full_name == github.repository"
+    for case in CASES:
+        for name, job in github(case)["jobs"].items():
+            if "pull_request'" in str(job.get("if", "")) and job["runs-on"] != "ubuntu-24.04":
+                assert same in job["if"], (case, name)
+        for name, job in gitlab(case)[1].items():
+            rules = str(job.get("rules", "")) if isinstance(job, dict) else ""
+            if "merge_request_event" in rules and name != "workflow":
+                assert "$CI_MERGE_REQUEST_SOURCE_PROJECT_ID == $CI_PROJECT_ID" in rules, (case, name)
+
+
+def test_what_may_write_runs_on_other_runners_than_pull_requests() -> None:
+    jobs = github("full")["jobs"]
+    shared = {str(job["runs-on"]) for job in jobs.values() if "WRITE" not in str(job)}
+    trusted = {str(job["runs-on"]) for job in jobs.values() if "WRITE" in str(job)}
+    assert trusted == {"['self-hosted', 'apply']", "['self-hosted', 'gpu-register']"}
+    assert not shared & trusted
 
 
 # --- GitHub --------------------------------------------------------------------------------------------------
@@ -208,7 +277,7 @@ def test_what_has_to_be_registered_is_so_before_anything_is_applied(case: str) -
     if "register" in jobs:
         assert jobs["apply"]["needs"] == "register"
         assert jobs["register"]["if"] == jobs["apply"]["if"]
-        assert jobs["register"]["runs-on"] == jobs["model"]["runs-on"]
+        assert jobs["register"]["runs-on"] != jobs["model"]["runs-on"], "a pull request runs what it likes there"
         assert jobs["register"]["environment"] == jobs["apply"]["environment"]
 
 
@@ -307,8 +376,10 @@ def test_going_back_runs_where_no_reviewer_can_hold_it() -> None:
     [("never", None), ("5m", "2-59/5 * * * *"), ("30m", "2-59/30 * * * *"), ("1h", "2 * * * *")],
 )
 def test_the_schedule_becomes_a_cron_line(schedule: str, cron: str | None) -> None:
-    ci = Ci.model_validate({"schedule": schedule})
-    [data] = render_ci("github", spec_of("git@h:r"), ci, project_templates().sources).values()
+    ci = Ci.model_validate({**WHEEL, "schedule": schedule})
+    [data] = list(
+        render_ci("github", spec_of("git@h:r"), ci, project_templates().sources, locked=read_locked()).values()
+    )[:1]
     found = yaml.safe_load(data)[True].get("schedule")
     assert found == ([{"cron": cron}] if cron else None)
 
@@ -368,14 +439,13 @@ def test_gitlab_inputs_take_names_only(value: str) -> None:
 def test_gitlab_jobs_of_merge_requests_are_not_for_forks_and_the_others_for_the_default_branch(case: str) -> None:
     document = gitlab(case)[1]
     branch = "trunk" if case == "full" else "main"
-    for name, job in gitlab_jobs(document).items():
+    for job in gitlab_jobs(document).values():
         assert job["timeout"]
         conditions = [rule["if"] for rule in job["rules"]]
         assert conditions
         for condition in conditions:
             if "merge_request_event" in condition:
-                ours = "$CI_MERGE_REQUEST_SOURCE_PROJECT_ID == $CI_PROJECT_ID" in condition
-                assert ours != (name == "validate")
+                assert "$CI_MERGE_REQUEST_SOURCE_PROJECT_ID == $CI_PROJECT_ID" in condition
                 assert "WRITE" not in str(job)
             else:
                 assert (
@@ -417,7 +487,7 @@ def test_the_repositorys_url_says_how_to_reach_it(url: str, kind: str, host: str
     [
         (".gitops/repository.git", {}, "every job of CI would start with an empty one"),
         ("git@github.com:a/b.git", {"ownRepository": True}, "over HTTPS alone"),
-        ("https://github.com/a/b.git", {"ownRepository": True, "branch": "live"}, "every commit is applied"),
+        ("https://github.com/a/b.git", {**WHEEL, "ownRepository": True, "branch": "live"}, "every commit is applied"),
         ("git@github.com:a/b.git", {"verify": ["staging"]}, "no environment staging"),
         ("git@github.com:a/b.git", {"verify": ["production"]}, "the model has no route"),
     ],

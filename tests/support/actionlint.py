@@ -17,7 +17,7 @@ from jsonschema.validators import validator_for
 from tests.support.tools.actionlint import ACTIONLINT
 from tests.support.tools.tool import Unavailable
 
-LABELS = ("gpu", "h100")
+LABELS = ("gpu", "gpu-register", "h100", "apply")
 """Labels of self-hosted runners that workflows in tests use; of others actionlint says that they are misspelt."""
 
 

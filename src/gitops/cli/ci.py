@@ -28,33 +28,35 @@ class CiFlags(NamedTuple):
 
 def ci(project: Path, system: System, flags: CiFlags) -> int:
     """Render the workflow of `project`, which must be the root of its repository, and do with it what was asked."""
-    [(path, wanted)] = _rendered(project, system).items()
+    wanted = {project / path: data for path, data in _rendered(project, system).items()}
     if flags.stdout:
-        write(wanted.decode())
+        write(next(iter(wanted.values())).decode())
         return OK
-    file = project / path
-    present = _present(file)
+    present = {file: _present(file) for file in wanted}
     if flags.check:
-        return _checked(file, present, wanted, system)
-    if present == wanted:
-        write(f"{file} is up to date")
-        return OK
-    if present is not None and not flags.force:
-        _check_ours(file, present, system)
+        return max(_checked(file, present[file], data, system) for file, data in wanted.items())
+    for file, data in present.items():
+        if data is not None and data != wanted[file] and not flags.force:
+            _check_ours(file, data, system)
     from gitops.world.files import write_atomically
 
-    write_atomically(file, wanted)
-    write(f"wrote {file}")
+    for file, data in wanted.items():
+        if present[file] == data:
+            write(f"{file} is up to date")
+        else:
+            write_atomically(file, data)
+            write(f"wrote {file}")
     return OK
 
 
 def _rendered(project: Path, system: System) -> dict[str, bytes]:
     from gitops.render.ci.workflow import render_ci
     from gitops.spec.ci import Ci
-    from gitops.world.files import read_templates
+    from gitops.world.files import read_locked, read_templates
 
     spec = load(project)
-    return render_ci(system, spec, spec.pipeline.ci or Ci(), read_templates(project), list(_models(spec)))
+    settings = spec.pipeline.ci or Ci()
+    return render_ci(system, spec, settings, read_templates(project), list(_models(spec)), locked=read_locked())
 
 
 def _models(spec: Spec) -> Iterator[CiModel]:

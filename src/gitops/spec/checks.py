@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from gitops.spec.check_capacity import capacity
+from gitops.spec.check_ci import runners
 from gitops.spec.check_clusters import cluster_definitions, clusters
 from gitops.spec.check_environments import environments
 from gitops.spec.check_models import models, repository
@@ -111,6 +112,7 @@ def local_artifacts(draft: Draft) -> Iterator[Finding]:
 CHECKS: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     promotion,
     signatures,
+    runners,
     references,
     exclusions,
     repository,

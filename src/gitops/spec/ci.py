@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from gitops.spec.fields import EnvName, Image, Name, OneLine, SpecModel
+from gitops.spec.fields import Digest, EnvName, Image, Name, OneLine, SpecModel
 
 Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Labels = Annotated[tuple[Label, ...], Field(min_length=1, max_length=16, strict=False)]
@@ -20,6 +20,15 @@ def _plain(command: str) -> str:
 
 Command = Annotated[OneLine, AfterValidator(_plain)]
 """One line of shell. It holds no expression of a CI system: those would be replaced before the shell sees them."""
+Hosted = Annotated[str, StringConstraints(pattern=r"^(ubuntu|windows|macos)-[a-z0-9.-]{1,40}$")]
+"""A runner of GitHub's own: a new machine for each job."""
+WheelUri = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^(https://[A-Za-z0-9.:-]+/|\./)?([A-Za-z0-9_][A-Za-z0-9._+-]*/)*gitops_models-[A-Za-z0-9._+-]+\.whl$",
+        max_length=400,
+    ),
+]
 Schedule = Literal["never", "5m", "10m", "15m", "20m", "30m", "1h"]
 _Uuid = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 
@@ -83,7 +92,9 @@ class GpuJobs(SpecModel):
     """Where models are built and checked before they are merged."""
 
     runner: Labels = ("self-hosted", "gpu")
-    """Labels (GitLab: tags) of the runner."""
+    """Labels (GitLab: tags) of the runner on which pull requests are built and checked: it runs what they say."""
+    register_runner: Labels = ("self-hosted", "gpu-register")
+    """Labels of the one that builds what is merged, with the rights to record it. Never the same machine."""
     image: Image | None = None
     """GitLab's image for these jobs, by default that of the others."""
     serve: Command | None = None
@@ -94,6 +105,15 @@ class GpuJobs(SpecModel):
     """The path that answers once it is ready."""
 
 
+class Wheel(SpecModel):
+    """The wheel of gitops itself, as the team keeps it: `pip wheel --no-deps` of a checkout makes it."""
+
+    uri: Annotated[WheelUri, Field(examples=["vendor/gitops_models-0.1.0-py3-none-any.whl"])]
+    """A file of this repository, or an https:// URL."""
+    digest: Digest
+    """Its SHA-256, as `sha256sum` prints it."""
+
+
 class Ci(SpecModel):
     """How the CI workflow is written by `gitops ci github` and `gitops ci gitlab`."""
 
@@ -102,12 +122,20 @@ class Ci(SpecModel):
     plan: Literal["offline", "live"] = "offline"
     """What a pull request is compared with: Git alone, which needs no credentials of clusters and clouds, or also
     live objects and infrastructure."""
+    wheel: Wheel | None = None
+    """What is installed on the runners, with every package that it needs by hash."""
     install: Command | None = None
-    """How gitops gets onto the runner; by default pip installs the version that wrote the workflow."""
+    """A command of your own that installs gitops instead, such as one that finds it in the image."""
     install_secrets: Annotated[tuple[EnvName, ...], Field(max_length=16, strict=False)] = ()
     """Secrets of CI that the install command gets as variables, such as PIP_INDEX_URL of a private index."""
     runner: Labels = ("ubuntu-24.04",)
-    """Labels (GitLab: tags) of the runner. In GitLab the default means any runner."""
+    """Labels (GitLab: tags) of the runner that plans pull requests. In GitLab the default means any runner."""
+    fork_runner: Hosted | None = "ubuntu-24.04"
+    """GitHub's own runner on which pull requests of forks are validated; `null` leaves forks without a job. A runner of
+    yours never runs anything of a fork."""
+    write_runner: Labels | None = None
+    """Labels (GitLab: tags) of the runner that applies, with the rights to write. By default that of `runner` where
+    GitHub hosts it; a runner of yours that pull requests use as well would be theirs."""
     image: Image = "python:3.12-bookworm"
     """GitLab's image: Python 3.11 or newer, git, bash, and what else the clusters need (Terraform, cloud CLIs)."""
     python: Annotated[str, StringConstraints(pattern=r"^3\.(1[1-9]|[2-9]\d)$"), Field(examples=["3.12"])] = "3.12"

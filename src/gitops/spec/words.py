@@ -53,6 +53,10 @@ _BY_PATTERN = {
     _pattern(environment.BucketName): Words(
         "the name of a bucket", "lower-case letters, digits, . and -, 3 to 63 characters"
     ),
+    _pattern(ci.Hosted): Words("a runner that GitHub hosts", "such as ubuntu-24.04"),
+    _pattern(ci.WheelUri): Words(
+        "a wheel of gitops", "a path in this repository or an https:// URL that ends in gitops_models-VERSION-….whl"
+    ),
     _pattern(environment.Cidr): Words("a network", "an IPv4 block such as 10.0.0.0/16"),
     _pattern(environment.Region): Words("an AWS region", "such as us-east-1"),
     _pattern(environment.LabelKey): Words("a label", "such as example.com/pool"),

@@ -10,7 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
+
 from gitops.errors import GitopsError
+from gitops.render.ci.requirements import Locked
 from gitops.spec.resolved import SourceFile
 from gitops.values import readable
 
@@ -127,6 +130,14 @@ def example_files() -> dict[str, bytes]:
     root = installed if installed.is_dir() else _checkout()
     paths = [PIPELINE, *(f"{ENVIRONMENTS}/{p.name}" for p in sorted((root / ENVIRONMENTS).glob("*.yaml")))]
     return {path: (root / path).read_bytes() for path in paths}
+
+
+def read_locked() -> Locked:
+    """What CI installs gitops with, as it comes with gitops."""
+    installed = _package_data() / "requirements"
+    folder = installed if installed.is_dir() else _checkout() / "requirements"
+    packages, build, extras = (_read(folder / name).decode() for name in ("ci.txt", "ci-build.txt", "extras.json"))
+    return Locked(packages, build, orjson.loads(extras))
 
 
 def read_saved_plan(path: Path) -> bytes:

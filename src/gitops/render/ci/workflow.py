@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from gitops import __version__
 from gitops.errors import GitopsError
+from gitops.render.ci.requirements import Locked, requirements
 from gitops.render.ci.text import CiTemplates
 from gitops.render.plain import plain
 from gitops.render.yaml_text import YamlText
@@ -22,8 +23,8 @@ System = Literal["github", "gitlab"]
 PATHS: Mapping[System, str] = {"github": ".github/workflows/gitops.yml", "gitlab": ".gitlab-ci.yml"}
 """The file of each system, from the root of the repository."""
 
-DISTRIBUTION = "gitops-models"
-"""What pip calls this program."""
+FOLDERS: Mapping[System, str] = {"github": ".github/gitops", "gitlab": ".gitlab/gitops"}
+"""Where what it installs is listed."""
 
 FORWARD = ("approve", "promote", "resume", "retry")
 """What brings a version on its way: asked for in the environment that it concerns, by its rules."""
@@ -68,16 +69,19 @@ def render_ci(
     templates: Mapping[str, str],
     models: Sequence[CiModel] = (),
     version: str = __version__,
+    locked: Locked | None = None,
 ) -> dict[str, bytes]:
-    """The workflow's file by its path from the root of the repository, for the gitops of `version`.
+    """The workflow's files by their paths from the root of the repository, the workflow first.
 
-    `templates` are texts by name, as `Templates.sources`. Raises GitopsError where the spec cannot work in CI.
+    `templates` are texts by name, as `Templates.sources`; `locked` is what can be installed, with hashes, and not
+    needed where the spec brings a command of its own. Raises GitopsError where the spec cannot work in CI.
     """
     context = _context(system, spec, ci, models, version)
+    files = _installed(system, spec, ci, locked)
     compiled = CiTemplates(templates)
     context["scripts"] = {name: compiled.render(f"ci/scripts/{file}.j2", context) for name, file in _SCRIPTS.items()}
     text = compiled.render(f"ci/{system}.yml.j2", context)
-    return {PATHS[system]: text.encode()}
+    return {PATHS[system]: text.encode(), **files}
 
 
 def access_of(url: str) -> Access:
@@ -123,7 +127,9 @@ def _context(system: System, spec: Spec, ci: Ci, models: Sequence[CiModel], vers
         "forward": FORWARD,
         "back": BACK,
         "commands": ["reconcile", "apply", *FORWARD, *BACK],
-        "install": ci.install or _install(spec, version),
+        "install": ci.install or _install(system),
+        "installs": FOLDERS[system],
+        "write_runner": ci.write_runner or ci.runner,
         "version": version,
         "terraform": any(isinstance(cluster, AwsCluster) for cluster in clusters),
         "existing": any(isinstance(cluster, ExistingCluster) for cluster in clusters),
@@ -141,11 +147,26 @@ def _context(system: System, spec: Spec, ci: Ci, models: Sequence[CiModel], vers
     }
 
 
-def _install(spec: Spec, version: str) -> str:
-    """With the extras that the spec's builds, gates and signatures need, on all runners alike."""
-    wanted = sorted(set(_extras(spec)))
-    what = f"'{DISTRIBUTION}[{','.join(wanted)}]=={version}'" if wanted else f"{DISTRIBUTION}=={version}"
-    return f"python -m pip install {what}"
+def _installed(system: System, spec: Spec, ci: Ci, locked: Locked | None) -> dict[str, bytes]:
+    """The lists of what pip installs: everything by hash, with the extras that the spec needs, on all runners alike."""
+    if ci.install:
+        return {}
+    if ci.wheel is None or locked is None:
+        raise GitopsError(
+            "nothing says where the runners get gitops from",
+            where="pipeline.yaml: ci",
+            hint="keep a wheel of it (pip wheel --no-deps --wheel-dir vendor PATH_OF_GITOPS) and name it: "
+            "`wheel: {uri: vendor/gitops_models-….whl, digest: sha256:…}`, or give a command of yours as `install`",
+        )
+    found = requirements(ci.wheel, locked, set(_extras(spec)))
+    return {f"{FOLDERS[system]}/{name}": marker(system).encode() + b"\n" + data for name, data in found.items()}
+
+
+def _install(system: System) -> str:
+    return " && ".join(
+        f"python -m pip install --require-hashes --no-deps {options} --requirement {FOLDERS[system]}/{name}"
+        for name, options in (("build.txt", "--only-binary :all:"), ("requirements.txt", "--no-build-isolation"))
+    )
 
 
 def _extras(spec: Spec) -> Iterator[str]:
