@@ -57,6 +57,7 @@ clusters:
   {name}: {{provider: embedded, nodePools: {{l4: {{gpu: {{type: L4}}, max: 8}}}}}}
 gateway: {{name: models, namespace: gateway}}
 monitoring: {{prometheus: "http://prometheus:9090"}}
+autoscaler: {{kind: keda}}
 """
 BAD = """\
 apiVersion: gitops/v1

@@ -33,7 +33,7 @@ def busy(tmp_path: Path) -> Project:
 def held(project: Project, version: str) -> int:
     """What the commit holds the version's autoscaler at."""
     text = run_git(repository(project), "show", f"main:clusters/dev/dev/chat/{version}/autoscaler.yaml")
-    least: int = yaml_rs.loads(text)["spec"]["minReplicas"]
+    least: int = yaml_rs.loads(text)["spec"]["minReplicaCount"]
     return least
 
 

@@ -51,7 +51,11 @@ CHANGES: dict[str, dict[str, Any]] = {
     "argument": {"model": {"serve": {"args": {"max-model-len": 1}}}},
     "environment variable": {"model": {"serve": {"env": {"A": "1"}}}},
     "load time": {"model": {"serve": {"loadTime": "301s"}}},
-    "replicas": {"model": {"serve": {"replicas": {"max": 4}}}},
+    "replicas": {"model": {"serve": {"replicas": {"min": 2, "max": 4}}}},
+    "autoscaler": {
+        "model": {"serve": {"replicas": {"max": 4}}},
+        "environment": {"autoscaler": {"kind": "keda"}},
+    },
     "scaling": {"model": {"serve": {"replicas": {"autoscaling": {"metric": "queue-length", "target": 2}}}}},
     "memory": {"model": {"serve": {"resources": {"memory": "17Gi"}}}},
     "peers": {"model": {"serve": {"network": {"ingress": [{"namespace": "batch"}]}}}},

@@ -23,6 +23,7 @@ from gitops.rollout.history import spec_commit
 from gitops.rollout.message import Released, commit_message
 from gitops.rollout.registration import Registration, told
 from gitops.rollout.release import SpecSource, time_of
+from gitops.spec.autoscaling import unscaled
 from gitops.world.gather import read_existing
 from gitops.world.git.checkout import contains, is_shallow
 
@@ -64,6 +65,7 @@ def plan(session: Session, only: frozenset[str] | None = None) -> Plan:
     held = {**wanted.waiting, **session.registered.waiting}
     waiting = (LeftAlone(str(unit), why) for unit, why in held.items())
     draft = replace(draft, waiting=tuple(one for one in waiting if only is None or one.unit in only))
+    draft = replace(draft, warnings=(*draft.warnings, *unscaled(spec.models, spec.environments)))
     if not options.offline:
         draft = with_live(session, draft, only)
         draft = leave(session, draft, out_of_reach(spec, draft))

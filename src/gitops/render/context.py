@@ -14,6 +14,7 @@ from gitops.render.runtimes import Container, runtime_of
 from gitops.render.runtimes.base import MODELS_DIR
 from gitops.render.traffic import path_matches
 from gitops.render.yaml_text import Block
+from gitops.spec.autoscaling import Scaling, scaling_of
 from gitops.spec.environment import AwsCluster
 from gitops.spec.pipeline import Model, SecretRef, Serve
 from gitops.spec.placement import choose_pool, pods_of, pools
@@ -103,13 +104,15 @@ def version_context(
 
     `present` are the facts of the model as the spec has it: what belongs to no version is taken from there.
     """
+    scaling = scaling_of(model.serve, spec.environments[unit.environment])
     return {
         **shared,
         **facts,
         **{name: present[name] for name in UNVERSIONED},
         "unit_labels": {**facts["model_labels"], **shared["labels"], LABEL_MODEL: unit.model},
+        "replicas": facts["replicas"] | _scaled(scaling),
         "routed": shared["gateway"] is not None and bool(present["hostnames"]),
-        "load_query": _load_query(spec, unit, model),
+        "load_query": _load_query(spec, unit, model, scaling) if scaling and scaling.by == "keda" else None,
     }
 
 
@@ -140,9 +143,6 @@ def _sizes(serve: Serve) -> Context:
         "replicas": {
             "min": replicas.min,
             "max": replicas.max,
-            "scaled": replicas.min != replicas.max,
-            "target": replicas.autoscaling.target,
-            "metric": replicas.autoscaling.metric,
         },
         "cpu": resources.cpu,
         "memory": resources.memory,
@@ -153,7 +153,17 @@ def _sizes(serve: Serve) -> Context:
         "termination_grace": _TERMINATION_GRACE + _DRAIN_SECONDS,
         "drain_seconds": _DRAIN_SECONDS,
         "scale_down_window": _SCALE_DOWN_WINDOW,
+        "scale_up": _scale_up(serve),
     }
+
+
+def _scale_up(serve: Serve) -> Context | None:
+    """How fast an autoscaler may add replicas that take minutes to load: the load falls only when they are ready, and
+    what is asked for until then is too much. HorizontalPodAutoscalers allow periods of up to 1,800 s.
+    """
+    if serve.gpu is None:
+        return None
+    return {"window": min(300, serve.load_time // 10), "period": min(1800, max(15, serve.load_time))}
 
 
 def _container(runtime: Container, serve: Serve) -> Context:
@@ -204,13 +214,15 @@ def _env_list(env: Mapping[str, str | SecretRef]) -> list[dict[str, Any]]:
     return result
 
 
-def _load_query(spec: Spec, unit: UnitKey, model: Model) -> str | None:
-    replicas = model.serve.replicas
-    metric = replicas.autoscaling.metric
-    if replicas.min == replicas.max or metric == "cpu":
-        return None
-    monitoring = spec.environments[unit.environment].monitoring
-    if monitoring is None or monitoring.prometheus is None:
+def _scaled(scaling: Scaling | None) -> Context:
+    if scaling is None:
+        return {"scaled": False, "by": ""}
+    return {"scaled": True, "by": scaling.by, "target": scaling.target, "metric": scaling.name}
+
+
+def _load_query(spec: Spec, unit: UnitKey, model: Model, scaling: Scaling) -> str:
+    metric, monitoring = scaling.metric, spec.environments[unit.environment].monitoring
+    if metric == "cpu" or monitoring is None or monitoring.prometheus is None:
         raise GitopsError(
             f"autoscaling on {metric} needs a Prometheus",
             where=str(unit),

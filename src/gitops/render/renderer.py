@@ -23,6 +23,7 @@ from gitops.render.templates import Compiled, Templates
 from gitops.render.terraform import root_context, root_variables
 from gitops.render.traffic import traffic_context
 from gitops.render.verified import check_verified
+from gitops.spec.autoscaling import Scaler
 from gitops.spec.environment import AwsCluster
 from gitops.spec.pipeline import Model
 from gitops.spec.placement import pools
@@ -46,8 +47,8 @@ def _always(_: Context) -> bool:
     return True
 
 
-def _scaled_by(*metrics: str) -> Callable[[Context], bool]:
-    return lambda context: context["replicas"]["scaled"] and context["replicas"]["metric"] in metrics
+def _scaled_by(*scalers: Scaler) -> Callable[[Context], bool]:
+    return lambda context: context["replicas"]["scaled"] and context["replicas"]["by"] in scalers
 
 
 def _routed_by(api: str) -> Callable[[Context], bool]:
@@ -71,12 +72,12 @@ _VERSION_FILES = (
     _File("deployment.yaml", _DEPLOYMENT, _always),
     _File("service.yaml", "kubernetes/version/service.yaml.j2", _always),
     _File("configmap.yaml", "kubernetes/version/configmap.yaml.j2", lambda context: bool(context["files"])),
-    _File("autoscaler.yaml", "kubernetes/version/horizontalpodautoscaler.yaml.j2", _scaled_by("cpu")),
     _File(
         "autoscaler.yaml",
-        "kubernetes/version/scaledobject.yaml.j2",
-        _scaled_by("requests-running", "queue-length"),
+        "kubernetes/version/horizontalpodautoscaler.yaml.j2",
+        _scaled_by("cpu", "metrics-adapter"),
     ),
+    _File("autoscaler.yaml", "kubernetes/version/scaledobject.yaml.j2", _scaled_by("keda")),
     _File(
         "poddisruptionbudget.yaml",
         "kubernetes/version/poddisruptionbudget.yaml.j2",
@@ -260,6 +261,7 @@ class Renderer:
                 "gateway": settings.gateway and settings.gateway.model_dump(),
                 "monitoring": settings.monitoring and settings.monitoring.model_dump(),
                 "pods": settings.pods and settings.pods.model_dump(),
+                "autoscaler": settings.autoscaler and settings.autoscaler.model_dump(),
                 "clusters": {name: self._cluster_inputs[name] for name in settings.clusters},
             }
             self._settings[environment] = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)

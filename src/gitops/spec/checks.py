@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+from gitops.spec.autoscaling import scaling_of
 from gitops.spec.check_capacity import capacity
 from gitops.spec.check_ci import runners
 from gitops.spec.check_clusters import cluster_definitions, clusters
@@ -18,8 +19,10 @@ from gitops.spec.check_rollouts import holding_back, judgement, mirroring, rollo
 from gitops.spec.check_times import times
 from gitops.spec.documents import Finding
 from gitops.spec.draft import Draft
-from gitops.spec.environment import EmbeddedCluster
+from gitops.spec.environment import EmbeddedCluster, Environment
+from gitops.spec.pipeline import Model
 from gitops.spec.problems import suggestion
+from gitops.values import UnitKey
 
 
 def promotion(draft: Draft) -> Iterator[Finding]:
@@ -81,17 +84,37 @@ def exclusions(draft: Draft) -> Iterator[Finding]:
 
 
 def autoscaling(draft: Draft) -> Iterator[Finding]:
-    """Autoscaling on requests needs Prometheus."""
+    """Autoscaling on requests needs what measures them, and a runtime that tells."""
     for name, environment in draft.environments.items():
-        if name in draft.damaged or (environment.monitoring and environment.monitoring.prometheus):
+        if name in draft.damaged:
+            continue
+        scaler, monitoring = environment.autoscaler, environment.monitoring
+        measured = bool(monitoring and monitoring.prometheus)
+        if scaler and scaler.kind == "keda" and not measured:
+            hint = f"set monitoring.prometheus in {draft.files[name]}"
+            yield Finding(("autoscaler", "kind"), "KEDA has nothing to ask: there is no Prometheus", hint, name)
+            continue
+        if scaler and scaler.kind == "metrics-adapter" and not scaler.metrics:
+            hint = "such as {queue-length: vllm_num_requests_waiting}: the name in custom.metrics.k8s.io"
+            yield Finding(("autoscaler", "kind"), "a metrics adapter needs `metrics`", hint, name)
             continue
         for unit in (u for u in draft.models if u.environment == name):
-            replicas = draft.models[unit].serve.replicas
-            if replicas.autoscaling.metric == "cpu" or replicas.min >= replicas.max:
-                continue
-            message = f"autoscaling on {replicas.autoscaling.metric} needs Prometheus in {name}"
-            hint = f"set monitoring.prometheus in {draft.files[name]}"
-            yield draft.subject(unit).finding(("serve", "replicas", "autoscaling", "metric"), message, hint)
+            yield from _scaled_by(draft, unit, draft.models[unit], environment)
+
+
+def _scaled_by(draft: Draft, unit: UnitKey, model: Model, environment: Environment) -> Iterator[Finding]:
+    wanted, scaling = model.serve.replicas.autoscaling, scaling_of(model.serve, environment)
+    path, subject = ("serve", "replicas", "autoscaling"), draft.subject(unit)
+    if model.serve.replicas.min < model.serve.replicas.max and model.serve.gpu and wanted.target and not wanted.metric:
+        yield subject.finding((*path, "target"), "a target of what? this model is on a GPU", "set `metric` beside it")
+    elif scaling and scaling.by == "keda" and not (environment.monitoring and environment.monitoring.prometheus):
+        message = f"autoscaling on {scaling.metric} needs Prometheus in {unit.environment}"
+        hint = f"set monitoring.prometheus in {draft.files[unit.environment]}"
+        yield subject.finding((*path, "metric"), message, hint)
+    elif scaling and scaling.by == "metrics-adapter" and not scaling.name:
+        message = f"the metrics adapter of {unit.environment} has no {scaling.metric}"
+        hint = f"add it to autoscaler.metrics in {draft.files[unit.environment]}"
+        yield subject.finding((*path, "metric"), message, hint)
 
 
 def local_artifacts(draft: Draft) -> Iterator[Finding]:

@@ -204,6 +204,18 @@ class Monitoring(SpecModel):
     kube-prometheus-stack `release: <name of its Helm release>`."""
 
 
+MetricName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_][a-zA-Z0-9_:./-]{0,199}$")]
+
+
+class Autoscaler(SpecModel):
+    """What scales models by the metrics of their servers on the clusters of an environment."""
+
+    kind: Literal["keda", "metrics-adapter"]
+    """KEDA asks `monitoring.prometheus`; a metrics adapter serves pods' metrics to HorizontalPodAutoscalers."""
+    metrics: dict[Literal["queue-length", "requests-running"], MetricName] = {}
+    """Of a metrics adapter: the names under which it serves them for each pod."""
+
+
 class Approvals(SpecModel):
     """People who must agree to a version before its rollout starts here."""
 
@@ -251,6 +263,8 @@ class Environment(SpecModel):
     """Without one no HTTPRoute is rendered and the models are reached through their Services."""
     monitoring: Monitoring | None = None
     """Without it nothing is scraped and autoscaling knows CPU only."""
+    autoscaler: Autoscaler | None = None
+    """Without it models on GPUs keep `replicas.min`, unless they say what they scale by."""
     promotion: Literal["automatic", "manual"] = "automatic"
     """Whether a version that is verified in the environment before starts here by itself, or when a person says so."""
     approvals: Approvals | None = None

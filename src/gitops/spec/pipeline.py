@@ -88,13 +88,18 @@ class Resources(SpecModel):
     """Size of /dev/shm; with tensor parallelism it defaults to 8Gi a GPU."""
 
 
+ScalingMetric = Literal["cpu", "requests-running", "queue-length"]
+
+
 class Autoscaling(SpecModel):
     """What adds replicas between `min` and `max`."""
 
-    metric: Literal["cpu", "requests-running", "queue-length"] = "cpu"
-    """`cpu` uses a HorizontalPodAutoscaler; the others a KEDA ScaledObject on Prometheus."""
-    target: Annotated[int, Field(ge=1, le=100_000)] = 80
-    """Percent of CPU, or running or waiting requests a replica."""
+    metric: ScalingMetric | None = None
+    """`cpu` uses a HorizontalPodAutoscaler; the others go by the model server's own metrics, through what the
+    environment declares as `autoscaler`, or KEDA. By default `cpu` without a GPU; with one what that autoscaler knows,
+    `queue-length` first, and without an autoscaler nothing."""
+    target: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Percent of CPU (by default 80), or running (80) or waiting requests (4) a replica."""
 
 
 class Replicas(SpecModel):
