@@ -6,10 +6,12 @@ from collections.abc import Collection
 from typing import Any
 
 from gitops.plan.capacity import Loads, loads, pool_use, stalls
+from gitops.plan.census import NOTHING_SEEN, Census
 from gitops.plan.model import PoolUse
+from gitops.plan.observed import Workload
 from gitops.plan.rehearsal import rehearse
 from gitops.plan.rollouts import courses
-from gitops.plan.room import Pools
+from gitops.plan.room import Pools, Room
 from gitops.plan.stored import Stored
 from gitops.rollout.observation import Command
 from gitops.spec.resolved import Spec
@@ -25,11 +27,16 @@ WHOLE = {"strategy": "blue-green", "bake": "10m"}
 
 
 def spec(
-    *versions: str, rollout: dict[str, Any] | None = None, replicas: int = 2, nodes: int = 3, price: float | None = 10
+    *versions: str,
+    rollout: dict[str, Any] | None = None,
+    replicas: int = 2,
+    nodes: int = 3,
+    price: float | None = 10,
+    most: int = 0,
 ) -> Spec:
     """chat, and with a second version rank, in that order; 4 GPUs for each replica, 8 in a node."""
     pool = {"gpu": {"type": "H100", "count": 8}, "max": nodes} | ({"hourlyPrice": price} if price else {})
-    serve = {"gpu": {"type": "H100", "count": 4}, "replicas": {"min": replicas, "max": replicas}}
+    serve = {"gpu": {"type": "H100", "count": 4}, "replicas": {"min": replicas, "max": most or replicas}}
     place = {"clusters": {"dev-cluster": {"provider": "embedded", "nodePools": {"h100": pool}}}}
     letters = {"1.0.0": "a", "2.0.0": "b", "3.0.0": "c"}
     models = {name: (version, letters[version]) for name, version in zip(("chat", "rank"), versions, strict=False)}
@@ -40,22 +47,25 @@ def spec(
 class Foreseen:
     """What a plan of this spec would say of capacity."""
 
-    def __init__(self, wanted: Spec, tree: Tree | None = None, alone: Collection[str] = ()) -> None:
+    def __init__(
+        self, wanted: Spec, tree: Tree | None = None, alone: Collection[str] = (), census: Census = NOTHING_SEEN
+    ) -> None:
+        self.census = census
         self.tree = tree or Tree()
         self.stored: Stored = self.tree.stored()
         self.pools = Pools(wanted)
-        found = courses(wanted, self.stored, self.tree.now)
+        found = courses(wanted, self.stored, self.tree.now, census=census)
         self.ahead = {
             unit: rehearse(self.pools, course, self.tree.now)
             for unit, course in found.items()
             if str(unit) not in alone
         }
         changing = {change.unit for change in self.tree.plan(wanted).releases if str(change.unit) not in alone}
-        self.loads: Loads = loads(wanted, self.stored, self.pools, self.ahead, changing, alone)
+        self.loads: Loads = loads(wanted, self.stored, self.pools, self.ahead, changing, alone, census)
 
     @property
     def use(self) -> PoolUse:
-        (found,) = pool_use(self.stored, self.pools, self.loads)
+        (found,) = pool_use(self.stored, self.pools, self.loads, self.census)
         return found
 
     @property
@@ -64,7 +74,7 @@ class Foreseen:
 
     @property
     def stalls(self) -> list[str]:
-        return list(stalls(self.pools, self.ahead, self.loads))
+        return list(stalls(self.pools, self.ahead, self.loads, self.census))
 
 
 def released(*versions: str, **said: Any) -> Tree:
@@ -161,6 +171,21 @@ def test_a_rollout_may_find_no_room_to_start() -> None:
     tree = released("1.0.0", replicas=3, nodes=2, rollout=AT_ONCE)
     (said,) = Foreseen(spec("2.0.0", replicas=3, nodes=2, rollout=AT_ONCE), tree).stalls
     assert said.startswith("dev/chat: step 1 (100 %) needs 12 more H100 on dev-cluster; pool h100 ends at 16, ")
+
+
+def test_what_autoscalers_run_leaves_no_room() -> None:
+    """Two are declared at least and would leave half of the pool; four run, and it is full."""
+    tree, wanted = released("1.0.0", most=4, nodes=2), spec("2.0.0", most=4, nodes=2)
+    running = Workload("dev", "chat", "1.0.0", "acme-dev", "chat-1-0-0", 4, 4)
+    found = Foreseen(wanted, tree, census=Census({"dev-cluster": {(CHAT, "1.0.0"): running}}))
+    assert (found.use.before, found.use.live, found.use.capacity) == (8, 16, 16)
+    (said,) = found.stalls
+    assert said.startswith("dev/chat: step 1 (10 %) needs 4 more H100 on dev-cluster; pool h100 ends at 16, none of ")
+    here = found.ahead[CHAT].standing
+    assert Room(wanted, found.stored).fits(CHAT, here.model, {"dev-cluster": 10})
+    course = courses(wanted, found.stored, tree.now, census=found.census)[CHAT]
+    assert course.state.phase == "waiting-for-capacity", "and nothing is rendered that would stay pending"
+    assert Foreseen(wanted, tree).stalls == [], "which the declared size does not tell"
 
 
 def test_the_sentence_is_what_the_state_machine_does() -> None:
