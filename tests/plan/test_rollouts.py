@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from gitops.plan.rollouts import courses, first_entry
+from gitops.plan.rollouts import courses, first_entry, held
+from gitops.plan.room import Room
+from gitops.rollout.machine import step
 from gitops.rollout.observation import Command
 from gitops.rollout.verdicts import Verdict
 from gitops.spec.resolved import Spec
@@ -93,6 +95,16 @@ def test_what_an_earlier_environment_rolls_back_pauses_in_a_later_one_until_a_pe
     assert resumed
     assert resumed.kind == "resume"
     finish(tree, spec(TWO), LATER)
+
+
+def test_a_rejection_does_not_lapse_while_nobody_knows_what_the_spec_names(tree: Tree) -> None:
+    """A spec that is broken for an hour, or an old checkout, names no other version."""
+    tree.release_spec(spec(TWO))
+    reject(tree, spec(TWO))
+    here = held(tree.standings(spec(TWO))[CHAT])
+    decision = step(here.policy, here.state, here.observe(tree.now + 60, Room(spec(TWO), tree.stored())))
+    assert decision.kind == "hold"
+    assert decision.state.rejected == tree.release(CHAT).rejected != ()
 
 
 def test_a_pinned_version_waits_for_no_other_environment(tree: Tree) -> None:

@@ -60,6 +60,7 @@ class Standing:
             room=short is None,
             behind=tuple(map(str, short.behind)) if short else (),
             entry=self.entry,
+            unnamed=self.held,
             objections=self.objections,
             manual=self.manual,
             freeze=self.freeze,

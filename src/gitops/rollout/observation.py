@@ -85,6 +85,8 @@ class Observation:
     freeze: str = ""
     """Why nothing may start, grow or be promoted now; empty when it may. Going back is always allowed, and a
     hotfix goes on."""
+    unnamed: bool = False
+    """What the spec names is not known: the target is what runs or is on its way, and nothing starts or lapses."""
     entry: str = ""
     """Why the target may not start here yet, such as "2.4.0 is not verified in staging yet"; empty when it may.
     It stops nothing that is under way."""

@@ -55,6 +55,8 @@ def holding(case: Case) -> str:
 
 def _idle(case: Case) -> Event | None:
     target, state = case.seen.target, case.state
+    if case.seen.unnamed:
+        return None
     past = {one.version.digest for one in state.rejected} | {one.version.digest for one in state.returned}
     past |= {one.digest for one in state.approvals}
     if past - {target.digest}:
