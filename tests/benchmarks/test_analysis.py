@@ -26,7 +26,9 @@ def test_quick(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    results = json.loads(out.read_text())["results"]
+    report = json.loads(out.read_text())
+    results, whole = report["results"], report["situations"]
+    assert [(one["runs"], one["stopped"]) for one in whole] == [(1, 0), (1, 0), (1, 1)]
     assert len(results) == len(RULES) * len(WITHOUT_FAULT + WITH_FAULT)
     assert all(scenario.name in done.stdout for scenario in WITHOUT_FAULT + WITH_FAULT)
 

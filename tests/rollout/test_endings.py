@@ -66,6 +66,7 @@ ENDS: dict[BackCause, Callable[[], Walk]] = {
     "lost capacity": lambda: at_weight(50).given(ready=49, lost_for=60, stable_ready=100),
     "no room": full,
     "unknown capacity": lambda: starting().given(now=1_000_000 + CANARY.ready_timeout, ready=None),
+    "held": lambda: at_weight(10, replace(CANARY, on_hold="roll-back")).given(results=saying("hold")),
     "no data": lambda: blind(replace(CANARY, no_data="roll-back"), "no data"),
     "too few samples": lambda: blind(replace(CANARY, too_few="roll-back"), "too few samples"),
     "unjudged": waiting_for_a_person,

@@ -407,6 +407,15 @@ def test_what_is_not_the_candidates_doing_holds_at_its_weight() -> None:
     assert walk.look(60, results=passing()).kind == "advance", "the bake is long over, and all is well"
 
 
+def test_what_holds_may_be_declared_to_go_back_without_a_rejection() -> None:
+    walk = at_weight(10, replace(CANARY, on_hold="roll-back"))
+    assert walk.look(60, results=saying("hold")).kind == "roll-back"
+    assert not walk.state.rejection(NEW.digest)
+    walk.look(3600, results=passing())
+    assert walk.look(60).kind == "hold"
+    assert "waits for a person" in walk.decisions[-1].sentence
+
+
 def test_a_person_may_accept_what_holds() -> None:
     walk = at_weight(10).given(results=saying("hold"))
     walk.say("pause", seconds=60)

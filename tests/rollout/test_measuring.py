@@ -199,6 +199,13 @@ def test_what_stable_suffers_too_accuses_nobody() -> None:
     assert told(assess(ERRORS, series(storm), series([]), asked(4)))[0] == "fail", "nothing to compare with"
 
 
+def test_stable_that_is_surely_within_a_limit_is_no_excuse_however_noisy_it_was() -> None:
+    noisy_before = [Counts(3500, bad) for bad in (7, 0, 3, 0, 0, 5, 0, 1, 0, 4) * 2]
+    stable = series([*noisy_before, Counts(3256, 1)], BEGIN - 20 * LOOK)
+    found = assess(ERRORS, series([Counts(366, 23)]), stable, asked(1, alpha=SPLIT, weight=10, stable_weight=90))
+    assert told(found)[0] == "fail"
+
+
 def test_a_duration_that_stable_has_too_accuses_nobody() -> None:
     limit = gate("latency-p99", rollback="800ms")
     slow, calm = histogram(600, 60, 9), [histogram(5400, 27)] * 20

@@ -42,6 +42,7 @@ def test_the_machine_has_the_defaults_of_the_spec() -> None:
         ({"pauseTimeout": "1h"}, "pause_timeout", 3600),
         ({"afterPauseTimeout": "hold"}, "pause_outcome", "hold"),
         ({"lostCapacity": "pause"}, "lost_capacity", "pause"),
+        ({"onHold": "roll-back"}, "on_hold", "roll-back"),
         ({"noData": {"after": "3m"}}, "no_data_deadline", 180),
         ({"noData": {"then": "roll-back"}}, "no_data", "roll-back"),
         ({"tooFewSamples": {"minimum": 7}}, "samples", 7),

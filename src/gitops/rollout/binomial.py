@@ -20,8 +20,8 @@ def detectable(requests: float, baseline_rate: float, alpha: float = 0.01, power
     low, high = 1, n + 1
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if _tail(n, middle, baseline_rate) <= alpha else (middle + 1, high)
-    return 1.0 if low > n else root(lambda rate: _tail(n, low, rate) - power, baseline_rate, 1.0)
+        low, high = (low, middle) if tail(n, middle, baseline_rate) <= alpha else (middle + 1, high)
+    return 1.0 if low > n else root(lambda rate: tail(n, low, rate) - power, baseline_rate, 1.0)
 
 
 def root(increasing: Callable[[float], float], low: float, high: float, steps: int = 50) -> float:
@@ -32,7 +32,7 @@ def root(increasing: Callable[[float], float], low: float, high: float, steps: i
     return (low + high) / 2
 
 
-def _tail(n: int, count: int, rate: float) -> float:
+def tail(n: int, count: int, rate: float) -> float:
     """P(Bin(n, rate) >= count) = I_rate(count, n - count + 1), the incomplete beta function (DLMF 8.17.5).
 
     Its continued fraction (8.17.22) by Lentz's method, on the side of the mean where it converges fast.

@@ -25,6 +25,7 @@ BackCause = Literal[
     "lost capacity",
     "no room",
     "unknown capacity",
+    "held",
     "no data",
     "too few samples",
     "unjudged",
@@ -80,6 +81,9 @@ BACK: Mapping[BackCause, Ending] = MappingProxyType(
             "`readyTimeout` is over, and nothing shows how much is ready",
             "back, waits for a person",
             "it is not seen to be unready",
+        ),
+        "held": Ending(
+            "a gate holds, with `onHold: roll-back`", "back, waits for a person", "stable is beyond the limit as well"
         ),
         "no data": Ending(
             "no data for `noData.after`, with `noData.then: roll-back`", "back, waits for a person", "nothing was seen"

@@ -26,6 +26,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from gitops.rollout import evidence, gauges
+from gitops.rollout.binomial import tail
 from gitops.rollout.gauges import chance, shared
 from gitops.rollout.histograms import bounds_for, cut_at, merged
 from gitops.rollout.queries import QUANTILES
@@ -41,6 +42,8 @@ ALPHA = 0.01
 """How likely a whole rollout of a version that is no worse is rolled back (or, once more, paused) by its gates."""
 NOISE_LOOKS = 20
 """Looks at stable before the step that are worth asking for: its noise, and the limits taken from it."""
+WITHIN = 0.001
+"""The chance of so few bad requests of stable at the limit with which it counts as within it."""
 OFTEN = math.log(4)
 """Evidence from `latest` has to be so much greater: spans that overlap are looked at again and again."""
 
@@ -102,6 +105,8 @@ def _judged(gate: Gate, mine: Seen, theirs: Seen, asked: Asked, first: int, ofte
         pairs, noise = _stream(mine, theirs, asked, count, count)
         if sum(stables.requests for _, stables in pairs) < asked.samples:
             return ""
+        if _within([count(datum) for datum in since(theirs.looks, first)], _rate(gate, limit.value)):
+            return ""
         peak = evidence.of_counts([pairs], [noise], 0.0, enough=enough)
         return "" if peak >= enough else shared(gate, limit, base)
 
@@ -128,10 +133,21 @@ def _counting(gate: Gate, limit: float, mine: Seen, theirs: Seen) -> _Count:
     return lambda _datum: Counts(0, 0)
 
 
+def _rate(gate: Gate, limit: float) -> float:
+    """The share of bad requests at a fixed limit."""
+    share = QUANTILES.get(gate.metric or "")
+    return limit / 100 if share is None else 1 - share
+
+
+def _within(counts: Sequence[Counts], rate: float) -> bool:
+    """Whether stable is within a limit beyond chance: then the candidate alone is beyond it."""
+    requests, bad = sum(one.requests for one in counts), sum(one.bad for one in counts)
+    return requests > 0 and 1 - tail(round(requests), math.floor(bad) + 1, min(1.0, rate)) <= WITHIN
+
+
 def _against_limit(gate: Gate, limit: float, mine: Seen, theirs: Seen, enough: float) -> float:
-    share, count = QUANTILES.get(gate.metric or ""), _counting(gate, limit, mine, theirs)
-    rate = limit / 100 if share is None else 1 - share
-    return evidence.of_limit([count(look.datum) for look in mine.looks], rate, enough)
+    count = _counting(gate, limit, mine, theirs)
+    return evidence.of_limit([count(look.datum) for look in mine.looks], _rate(gate, limit), enough)
 
 
 def _against_stable(gate: Gate, factor: float, mine: Seen, theirs: Seen, asked: Asked, enough: float) -> float:

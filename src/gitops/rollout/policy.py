@@ -45,6 +45,8 @@ class Policy:
     pause_timeout: int = 86_400
     pause_outcome: Literal["roll-back", "hold"] = "roll-back"
     """`hold` declares that a paused rollout waits for a person, for ever if need be."""
+    on_hold: Literal["wait", "roll-back"] = "wait"
+    """When a gate is beyond a limit through no fault of the candidate."""
     lost_capacity: Literal["roll-back", "pause"] = "roll-back"
     """When the candidate's ready capacity is below its weight for as long as `lost_after`."""
     lost_after: int = 60
@@ -112,6 +114,7 @@ def policy_of(
         too_few=rollout.too_few_samples.then,
         pause_timeout=rollout.pause_timeout,
         pause_outcome=rollout.after_pause_timeout,
+        on_hold=rollout.on_hold,
         lost_capacity=rollout.lost_capacity,
         keep_warm=rollout.keep_warm,
         drain=rollout.drain,

@@ -180,6 +180,8 @@ def _doubt(case: Underway) -> Event | None:
         return case.pause("gate", sentences(warned))
     if blind := case.judgement.blind:
         return case.pause("no data", sentences(blind))
+    if (held := case.judgement.held) and case.policy.on_hold == "roll-back":
+        return case.roll_back(sentences(held), cause="held")
     return None
 
 

@@ -119,6 +119,8 @@ class RolloutBase(SpecModel):
     """`hold` waits for a person, for ever if need be."""
     lost_capacity: Literal["roll-back", "pause"] = "roll-back"
     """When the new version's ready replicas can no longer carry its weight."""
+    on_hold: Literal["wait", "roll-back"] = "wait"
+    """When a gate is beyond a limit that stable is beyond too: wait at the weight, or go back without a rejection."""
     no_data: NoData = NoData()
     too_few_samples: TooFewSamples = TooFewSamples()
     gates: Gates = ()

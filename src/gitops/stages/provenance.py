@@ -18,8 +18,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import orjson
-
 from gitops.errors import GitopsError
 from gitops.spec.problems import shorten
 from gitops.stages.digest import Digested
@@ -161,8 +159,8 @@ def _of_line(line: bytes, where: str) -> Found | None:
 
 def _json(data: bytes, where: str) -> Any:
     try:
-        return orjson.loads(data)  # unlike json, it takes no half of a surrogate pair, which nothing can write again
-    except ValueError:
+        return json.loads(data)
+    except (ValueError, RecursionError):
         raise _misshapen("it is not JSON", where) from None
 
 
