@@ -292,7 +292,7 @@ def test_a_conflict_names_the_other_manager_and_is_forced_on_request(applied: Pr
         r"\s+", " ", refused.out
     )
     assert "--force-conflicts" in refused.err
-    assert refused.err.splitlines()[-2].startswith("error: refused by 1 rule, see above; nothing was done")
+    assert refused.err.splitlines()[-2] == "left alone: dev/search: refused by the rule conflict"
     applied.gitops("apply", "--yes", "--embedded", "--force-conflicts")
     assert applied.gitops("diff", "--embedded", expect=0)
 
