@@ -1,6 +1,7 @@
 """Whatever is wrong ends in two lines that say what, where and what next, and leaves everything as it was."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -277,9 +278,11 @@ def test_a_release_record_that_is_no_longer_one(project: Project, tmp_path: Path
     (checkout / "releases/dev/chat.yaml").write_text("<<<<<<< HEAD\n")
     run_git(checkout, "commit", "--quiet", "--all", "--message", "Merge badly")
     run_git(checkout, "push", "--quiet")
-    for command in (["plan"], ["apply", "--yes"], ["status"]):
-        done = project.gitops(*command, expect=1)
-        judge(done, "releases/dev/chat.yaml")
+    says = "releases/dev/chat.yaml: this is no release record that gitops wrote"
+    for command, code in (("plan", 0), ("status", 0), ("apply --yes", 2), ("reconcile", 1)):
+        done = project.gitops(*command.split(), expect=code)
+        assert says in re.sub(r"\s+", " ", done.out), command
+    fails(project, "rollback", "dev/chat", says=says, hint="git log -p -- releases/dev/chat.yaml")
 
 
 # --- Clusters --------------------------------------------------------------------------------------------------
@@ -560,7 +563,7 @@ def test_text_that_is_not_utf_8(tmp_path: Path) -> None:
         ("{{ ''.__class__.__mro__ }}", "unsafe"),
         ("{{ cycler.__init__.__globals__ }}", "unsafe"),
         ("{% include '/etc/passwd' %}", "no loader"),
-        ("{% for i in range(10 ** 9) %}x{% endfor %}", "undefined"),
+        ("{% for i in range(10 ** 9) %}x{% endfor %}", "Undefined"),
     ],
 )
 def test_a_template_of_ones_own_that_is_wrong(project: Project, addition: str, says: str) -> None:
@@ -569,7 +572,7 @@ def test_a_template_of_ones_own_that_is_wrong(project: Project, addition: str, s
     text = (ROOT / "templates" / DEPLOYMENT).read_text()
     own.write_text(f"{text}{addition}\n")
     line = text.count("\n") + 1
-    done = fails(project, "plan", says=says, hint="mend it")
+    done = fails(project, "plan", says=says, hint="correct it")
     assert f"templates/{DEPLOYMENT}:{line}: " in done.err
 
 

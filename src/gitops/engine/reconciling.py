@@ -85,7 +85,8 @@ def command(session: Session, unit: UnitKey, asked: Command) -> Pass:
     """
     stored = session.world.stored()
     if why := stored.damage(unit):
-        raise GitopsError(f"the record of {unit} cannot be read: {why}")
+        what, _, hint = why.partition(" — ")
+        raise GitopsError(f"the record of {unit} cannot be read: {what}", hint=hint)
     if unit not in stored.releases or unit not in session.spec.models:
         known = ", ".join(map(str, stored.releases)) or "nothing has been released yet"
         raise GitopsError(f"{unit} has no release", hint=f"one of: {known}" if stored.releases else known)

@@ -193,7 +193,8 @@ def _read(path: Path, missing_hint: str = "", most: int = MAX_FILE) -> bytes:
 
 def _read_inside(root: Path, path: Path, missing_hint: str = "") -> bytes:
     """As `_read`. A link may lead to another file of the project (a mounted ConfigMap consists of links), not out."""
-    base, real = root.resolve(), path.resolve()
+    # Unlike Path.resolve, this takes a link to itself as it is: reading it says what is wrong.
+    base, real = Path(os.path.realpath(root)), Path(os.path.realpath(path))
     if not real.is_relative_to(base) or real.relative_to(base).parts[:1] in ((".git",), (".gitops",)):
         raise GitopsError(f"this is a link that leads out of the project, to {real}", where=str(path), hint=_NO_LINK)
     return _read(path, missing_hint)
