@@ -27,7 +27,7 @@ APPLETS = ("find", "sed", "sha256sum", "sort", "tr", "true", "wc", "xargs")
 OTHER = "sha256:" + "0" * 64
 URI = "s3://acme-models/chat/1.2.0"
 
-Verify = Callable[[Path, str], "subprocess.CompletedProcess[str]"]
+Verify = Callable[..., "subprocess.CompletedProcess[str]"]
 Tree = Mapping[str, bytes]
 
 TREES: dict[str, Tree] = {
@@ -53,13 +53,13 @@ TREES: dict[str, Tree] = {
     "like leftovers": {".sig": b"1", ".cache/huggingface/x": b"2", "a/.sig": b"3", "model.sig": b"4"},
 }
 LEFT_BEHIND: dict[str, Tree] = {
-    "huggingface_hub": {
+    "hf://acme/chat@v1": {
         ".cache/huggingface/.gitignore": b"*",
         ".cache/huggingface/CACHEDIR.TAG": b"Signature",
         ".cache/huggingface/download/config.json.metadata": b"1",
         ".cache/huggingface/download/a/b.lock": b"",
     },
-    "azure": {".intoto.jsonl": b"{}", ".sig": b"x", ".sigstore.json": b"{}"},
+    "az://models/chat": {".intoto.jsonl": b"{}", ".sig": b"x", ".sigstore.json": b"{}"},
 }
 
 
@@ -90,8 +90,8 @@ def shell_of(kind: str, tools: Path) -> tuple[list[str], str]:
 def verify(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Verify:
     shell, path = shell_of(request.param, tmp_path_factory.mktemp("tools"))
 
-    def run(directory: Path, digest: str) -> subprocess.CompletedProcess[str]:
-        arguments = ["-c", SCRIPT, "verify-model", str(directory), digest, URI, "chat"]
+    def run(directory: Path, digest: str, uri: str = URI) -> subprocess.CompletedProcess[str]:
+        arguments = ["-c", SCRIPT, "verify-model", str(directory), digest, uri, "chat"]
         return subprocess.run([*shell, *arguments], capture_output=True, text=True, timeout=60, env={"PATH": path})
 
     return run
@@ -119,19 +119,33 @@ def test_the_artifact_is_accepted_by_its_digest(verify: Verify, tmp_path: Path, 
 @pytest.mark.parametrize("tree", ["several", "single", "single below"])
 def test_what_the_download_leaves_is_no_part_of_it(verify: Verify, tmp_path: Path, tree: str, left: str) -> None:
     root = write(tmp_path / "models", {**TREES[tree], **LEFT_BEHIND[left]})
-    assert verify(root, content_digest(TREES[tree])).returncode == 0
-    assert verify(root, digest_path(root).digest).returncode == 0
+    assert verify(root, content_digest(TREES[tree]), left).returncode == 0
+    assert verify(root, digest_path(root).digest, left).returncode == 0
     write(root, {".cache/other": b"1"})
-    refusal(verify(root, content_digest(TREES[tree])))
+    refused(verify(root, content_digest(TREES[tree]), left), left)
 
 
-@pytest.mark.parametrize("left", [{}, *LEFT_BEHIND.values()])
-def test_a_single_file_is_accepted_by_its_own_digest(verify: Verify, tmp_path: Path, left: Tree) -> None:
-    root = write(tmp_path / "models", {**TREES["single"], **left})
+@pytest.mark.parametrize("left", LEFT_BEHIND)
+def test_where_no_download_leaves_it_it_is_part_of_the_model(verify: Verify, tmp_path: Path, left: str) -> None:
+    """A server that reads what lies below .cache/huggingface read what no digest held, from every place."""
+    root = write(tmp_path / "models", {**TREES["several"], **LEFT_BEHIND[left]})
+    others = {"hf://acme/chat@v1", "file://models/chat", "oci://registry.acme.ai/chat:1", "s3://acme/chat"} - {left}
+    for uri in others - ({"s3://acme/chat"} if left.startswith("az") else set()):
+        refused(verify(root, content_digest(TREES["several"]), uri), uri)
+        assert verify(root, digest_path(root).digest, uri).returncode == 0
+
+
+def refused(done: subprocess.CompletedProcess[str], uri: str) -> None:
+    assert refusal(done).startswith(f"the files from {uri} have digest ")
+
+
+@pytest.mark.parametrize("uri", [URI, *LEFT_BEHIND])
+def test_a_single_file_is_accepted_by_its_own_digest(verify: Verify, tmp_path: Path, uri: str) -> None:
+    root = write(tmp_path / "models", {**TREES["single"], **LEFT_BEHIND.get(uri, {})})
     own = "sha256:" + hashlib.sha256(b"weights").hexdigest()
-    assert verify(root, own).returncode == 0
+    assert verify(root, own, uri).returncode == 0
     write(root, {"second": b""})
-    refusal(verify(root, own))
+    refusal(verify(root, own, uri))
 
 
 def changed(root: Path) -> None:

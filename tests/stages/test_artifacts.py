@@ -2,14 +2,17 @@
 
 import fcntl
 import hashlib
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from gitops.errors import GitopsError
+from gitops.spec.build import OutputUri
 from gitops.stages import artifacts, stores
 from gitops.stages.artifacts import digest_of, digest_stored, fetch, read_beside, write_beside
 from gitops.stages.digest import FileDigest, combined, digest_path
@@ -134,6 +137,17 @@ def memory() -> Iterator[Flaky]:
 
 def stored(memory: Any, path: str = "/bucket/chat") -> FsspecStore:
     return FsspecStore(f"memory:/{path}", memory, path)
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://AKIAX:wJalr@bucket/a", "gs://t0ken@bucket/a", "oci://ada:wJalr@registry.acme.ai/a:1"]
+)
+def test_an_address_holds_no_password_and_none_is_repeated(uri: str) -> None:
+    with pytest.raises(GitopsError, match="must not hold a user or a password") as caught:
+        digest_of(uri)
+    assert not {"wJalr", "AKIAX", "t0ken"} & set(re.split(r"\W", str(caught.value)))
+    with pytest.raises(ValidationError):
+        TypeAdapter(OutputUri).validate_python(uri)
 
 
 def test_a_store_without_a_copy(memory: Flaky) -> None:

@@ -49,6 +49,8 @@ JSON = Content(text='{"label": "spam", "score": 0.9, "tags": ["a", "b"]}')
         ({"equals": {"tags": ["a", "b"], "score": 0.9, "label": "spam"}}, JSON),
         ({"schema": {"type": "object", "properties": {"score": {"maximum": 1}}, "required": ["label"]}}, JSON),
         ({"schema": {"patternProperties": {"^(label|tags)$": True}, "additionalProperties": {"type": "number"}}}, JSON),
+        ({"schema": {"$ref": "#/$defs/scored", "$defs": {"scored": {"required": ["score"]}}}}, JSON),
+        ({"schema": {"$id": "http://acme.ai/a.json", "$ref": "b.json", "$defs": {"b": {"$id": "b.json"}}}}, JSON),
         ({"close": {"score": {"to": 0.9001, "absolute": 0.001}}}, JSON),
         ({"close": {"answer": {"to": [1, 2]}}}, Content(document=[1.0, 2.0])),
         (
@@ -129,6 +131,10 @@ def test_patterns_cannot_take_for_ever() -> None:
         ("cases: {-: {prompt: x}}", '"-" is not a name'),
         ("cases: {one: {prompt: x, expect: {matches: '(?=a)'}}}", "this is no regular expression"),
         ("cases: {one: {prompt: x, expect: {schema: {type: thing}}}}", "this is no JSON Schema"),
+        ("cases: {one: {prompt: x, expect: {schema: {$ref: 'http://127.0.0.1:1/x.json'}}}}", "nothing is fetched"),
+        ("cases: {one: {prompt: x, expect: {schema: {$ref: other.json}}}}", "other.json is not in it"),
+        ("cases: {one: {prompt: x, expect: {schema: {items: {$ref: '#/$defs/absent'}}}}}", "absent is not in it"),
+        ("cases: {one: {prompt: x, expect: {schema: {allOf: [{$dynamicRef: '#nowhere'}]}}}}", "#nowhere is not in it"),
         ("cases: {one: {prompt: x, expect: {schema: {pattern: '(?=a)'}}}}", "this is no JSON Schema: (?=a): invalid"),
         (
             "cases: {one: {prompt: x, expect: {similar: {to: y, atLeast: 0.9}}}}",

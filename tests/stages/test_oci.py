@@ -5,16 +5,17 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from gitops.errors import GitopsError
-from gitops.stages import artifacts
+from gitops.stages import artifacts, oci
+from gitops.stages.answers import stay_encrypted
 from gitops.stages.artifacts import digest_of, fetch, read_beside, write_beside
 from gitops.stages.digest import FileDigest, combined
 from tests.support.oci_registry import INDEX, Registry
-
-pytest.importorskip("httpx", reason="oci:// is an extra: pip install httpx")
 
 FILES = {"model.safetensors": b"w" * 3_000_000, "config.json": b"{}", "sub/merges.txt": b"m"}
 EXPECTED = combined(FileDigest(name, hashlib.sha256(data).hexdigest(), len(data)) for name, data in FILES.items())
@@ -169,6 +170,45 @@ def test_what_is_attached_is_found(registry: Registry, referrers: bool) -> None:
     with pytest.raises(GitopsError, match="nothing is pushed") as caught:
         write_beside(registry.uri(), ".intoto.jsonl", b"")
     assert "oras attach --artifact-type application/vnd.in-toto.bundle" in caught.value.hint
+
+
+def test_the_answer_to_a_login_is_bounded(registry: Registry) -> None:
+    """Found by use: three gigabytes of a token were read into memory."""
+    registry.push(FILES)
+    registry.tokens, registry.token_padding = True, oci.MAX_TOKEN
+    with pytest.raises(GitopsError, match="the answer to the login is packed, or larger than 1048576 bytes"):
+        digest_of(registry.uri())
+
+
+def test_a_packed_answer_is_not_unpacked(registry: Registry) -> None:
+    registry.push(FILES)
+    registry.packed = True
+    with pytest.raises(GitopsError, match=r"manifests/1\.0 is packed"):
+        digest_of(registry.uri())
+    assert {headers["Accept-Encoding"] for _, headers in registry.asked} == {"identity"}
+
+
+@pytest.mark.parametrize(
+    ("start", "location", "refused"),
+    [
+        ("https://registry.acme.ai/v2/a", "http://bucket.acme.ai/a?token=x", True),
+        ("https://registry.acme.ai/v2/a", "https://bucket.acme.ai/a", False),
+        ("https://registry.acme.ai/v2/a", "/v2/b", False),
+        ("http://127.0.0.1:5000/v2/a", "http://127.0.0.1:5001/a", False),
+    ],
+)
+def test_redirects_stay_encrypted(start: str, location: str, refused: bool) -> None:
+    def answers(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(302, headers={"Location": location}) if str(request.url) == start else httpx.Response(200)
+
+    hooks: dict[str, list[Any]] = {"response": [stay_encrypted]}
+    client = httpx.Client(transport=httpx.MockTransport(answers), follow_redirects=True, event_hooks=hooks)
+    if not refused:
+        assert client.get(start).status_code == 200
+        return
+    with pytest.raises(GitopsError, match="leads from https to http://bucket") as caught:
+        client.get(start)
+    assert "token" not in str(caught.value)
 
 
 def test_a_registry_that_is_not_there() -> None:

@@ -167,6 +167,23 @@ def test_answers_that_are_not_mlflows(mlflow: MLflow, body: bytes) -> None:
         resolve("chat/3")
 
 
+def test_answers_are_bounded(mlflow: MLflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "MAX_ANSWER", 2**20)
+    mlflow.faults = [(200, b" " * 2**21)]
+    with pytest.raises(GitopsError, match="the answer is packed, or larger than 1 MiB"):
+        resolve("chat/3")
+
+
+def test_a_token_in_the_address_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "PAUSE", 0.001)
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
+    for server in ("http://t0ken@127.0.0.1:1", "ftp://ada:t0ken@mlflow.acme.ai"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+        with pytest.raises(GitopsError) as caught:
+            resolve("chat/3")
+        assert "t0ken" not in f"{caught.value} {caught.value.where} {caught.value.hint}"
+
+
 def test_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
     monkeypatch.setattr(registry, "PAUSE", 0.001)

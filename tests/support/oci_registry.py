@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 import threading
@@ -34,6 +35,10 @@ class Registry:
     referrers: bool = True
     redirect: bool = False
     """Blobs are sent by another host name, as registries with a bucket behind them do."""
+    token_padding: int = 0
+    """Bytes by which the answer to a login is longer than it has to be."""
+    packed: bool = False
+    """Manifests come with gzip, whether or not it was asked for."""
     fail: list[int] = field(default_factory=list)
     """Statuses that the next requests for blobs get."""
     cut: list[int] = field(default_factory=list)
@@ -130,7 +135,7 @@ class Registry:
             return
         assert query == {"service": ["registry"], "scope": [f"repository:{self.repository}:pull"]}
         request.send_response(200)
-        self._send(request, b'{"token": "secret-token"}')
+        self._send(request, b'{"token": "secret-token"}' + b" " * self.token_padding)
 
     def _resource(self, request: BaseHTTPRequestHandler, path: str) -> None:
         kind, _, name = path.partition("/")
@@ -140,7 +145,9 @@ class Registry:
         if manifest is not None:
             assert "application/vnd.oci.image" in request.headers["Accept"]
             request.send_response(200)
-            self._send(request, manifest)
+            if self.packed:
+                request.send_header("Content-Encoding", "gzip")
+            self._send(request, gzip.compress(manifest) if self.packed else manifest)
         elif kind == "blobs" and name in self.blobs and self.redirect:
             request.send_response(307)
             request.send_header("Location", f"http://localhost:{self.port}/bucket/{name}")

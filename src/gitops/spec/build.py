@@ -60,7 +60,8 @@ into a `module`."""
 LLM_METHODS = ("fp8", "awq", "gptq")
 """What llm-compressor does."""
 
-_PLACE = rf"((s3|gs|hf)://[A-Za-z0-9]|file:///?[A-Za-z0-9])[A-Za-z0-9._@:/+=-]*|{AZURE_URI}"
+_PATH = r"[A-Za-z0-9._@:/+=-]*"
+_PLACE = rf"(s3|gs|hf)://[A-Za-z0-9][A-Za-z0-9._-]*(/{_PATH})?|file:///?[A-Za-z0-9]{_PATH}|{AZURE_URI}"
 SourceUri = Annotated[
     str,
     StringConstraints(pattern=rf"^({_PLACE}|{OCI_URI})$", max_length=1024),

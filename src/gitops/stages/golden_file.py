@@ -224,7 +224,28 @@ def wrong_schema(schema: dict[str, Any]) -> str:
         return shorten(error.message, 120)
     if "unevaluatedProperties" in schema and "patternProperties" in schema:
         return "unevaluatedProperties beside patternProperties"
+    if reference := next(_unresolved(schema), ""):
+        return f"{shorten(reference, 80)} is not in it, and nothing is fetched; put it below $defs"
     return next((f"{pattern}: {wrong}" for pattern in _patterns(schema) if (wrong := wrong_pattern(pattern))), "")
+
+
+def _unresolved(schema: dict[str, Any]) -> Iterator[str]:
+    """The references of a schema that lead nowhere in it."""
+    from referencing import Registry, Resource
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012
+
+    resource: Any = Resource.from_contents(schema, default_specification=DRAFT202012)
+    resolvers = [(Registry().with_resource("", resource).resolver(resource.id() or ""), resource)]
+    while resolvers:
+        resolver, part = resolvers.pop()
+        said = part.contents if isinstance(part.contents, Mapping) else {}
+        for reference in (said[key] for key in ("$ref", "$dynamicRef") if isinstance(said.get(key), str)):
+            try:
+                resolver.lookup(reference)
+            except (Unresolvable, ValueError):
+                yield reference
+        resolvers += [(resolver.in_subresource(inner), inner) for inner in part.subresources()]
 
 
 def _patterns(schema: Any) -> Iterator[str]:

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from gitops.errors import GitopsError
+from gitops.stages.answers import PLAIN, TooLarge, stay_encrypted, whole
 from gitops.stages.digest import check_names
 from gitops.stages.stores import MAX_BESIDE, Item, Listing, Transient, said
 
@@ -32,6 +33,8 @@ TITLE = "org.opencontainers.image.title"
 UNPACK = "io.deis.oras.content.unpack"
 MAX_MANIFEST = 4 * 1024 * 1024
 """What the specification says registries should accept at least, and nobody exceeds."""
+MAX_TOKEN = 1024 * 1024
+"""Tokens have a few kilobytes."""
 CHUNK = 1024 * 1024
 KINDS: Mapping[str, str] = MappingProxyType(
     {
@@ -70,7 +73,8 @@ class OciStore:
         if not match or not (match["tag"] or match["digest"]):
             raise GitopsError("this names no artifact", where=uri, hint="write oci://registry/name:tag or …@sha256:…")
         timeout = httpx.Timeout(60, connect=10)
-        client = httpx.Client(timeout=timeout, follow_redirects=True, headers={"User-Agent": "gitops"})
+        headers, hooks = {"User-Agent": "gitops", **PLAIN}, {"response": [stay_encrypted]}
+        client = httpx.Client(timeout=timeout, follow_redirects=True, headers=headers, event_hooks=hooks)
         return cls(uri, match["host"], match["name"], match["digest"] or match["tag"], client)
 
     def listing(self) -> Listing:
@@ -103,7 +107,7 @@ class OciStore:
         with self._asked(f"blobs/{item.key}", headers) as answer:
             skip = offset if answer.status_code == 200 else 0
             try:
-                for block in answer.iter_bytes(CHUNK):
+                for block in answer.iter_raw(CHUNK):
                     kept = block[min(skip, len(block)) :]
                     skip -= len(block) - len(kept)
                     if kept:
@@ -155,21 +159,21 @@ class OciStore:
         self, path: str, digest: str, most: int, headers: dict[str, str], missing: bool = False
     ) -> tuple[bytes, int]:
         """A small answer, bounded, and checked against its digest where that is known."""
-        body = b""
         with self._asked(path, headers, missing) as answer:
             if answer.status_code == 404:
                 return b"", 404
-            try:
-                for block in answer.iter_bytes(CHUNK):
-                    body += block
-                    if len(body) > most:
-                        raise self._refused(f"{path} is larger than {most} bytes", "this is no artifact of ours")
-            except httpx.HTTPError as error:
-                raise Transient(said(error)) from error
-            status = answer.status_code
+            body, status = self._bounded(answer, most, path), answer.status_code
         if digest and hashlib.sha256(body).hexdigest() != digest.removeprefix("sha256:"):
             raise Transient(f"{path.split('/')[0]} came with other content than its digest says")
         return body, status
+
+    def _bounded(self, answer: httpx.Response, most: int, what: str) -> bytes:
+        try:
+            return whole(answer, most)
+        except TooLarge:
+            raise self._refused(f"{what} is packed, or larger than {most} bytes", "check the registry") from None
+        except httpx.HTTPError as error:
+            raise Transient(said(error)) from error
 
     def _refused(self, what: str, hint: str) -> GitopsError:
         return GitopsError(what, where=self.uri, hint=hint)
@@ -221,11 +225,12 @@ class OciStore:
         scope = parameters.get("scope") or f"repository:{self.name}:pull"
         asked = {"scope": scope} | ({"service": parameters["service"]} if "service" in parameters else {})
         try:
-            answer = self.client.get(realm, params=asked, headers={"Authorization": f"Basic {basic}"} if basic else {})
+            login = {"Authorization": f"Basic {basic}"} if basic else {}
+            with self.client.stream("GET", realm, params=asked, headers=login) as answer:
+                self._check(answer)
+                document = _object(self._bounded(answer, MAX_TOKEN, "the answer to the login"))
         except httpx.HTTPError as error:
             raise Transient(said(error)) from error
-        self._check(answer)
-        document = _object(answer.content)
         token = document.get("token") or document.get("access_token")
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
             raise self._refused("the registry's login gives no token", f"docker login {self.host}")

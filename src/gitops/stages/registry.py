@@ -7,6 +7,7 @@ MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from gitops.errors import GitopsError
 from gitops.spec.problems import shorten
+from gitops.stages.addresses import public
+from gitops.stages.answers import PLAIN, TooLarge, whole
 from gitops.stages.stores import REMOTE, need, said
 
 if TYPE_CHECKING:
@@ -73,9 +76,9 @@ def _client() -> httpx.Client:
     server = os.environ.get("MLFLOW_REGISTRY_URI") or os.environ.get("MLFLOW_TRACKING_URI", "")
     if not server.startswith(("http://", "https://")):
         hint = "set MLFLOW_TRACKING_URI to its address, https://…"
-        raise GitopsError("no MLflow server is named", where=shorten(server, 80), hint=hint)
+        raise GitopsError("no MLflow server is named", where=shorten(public(server), 80), hint=hint)
     token, user = os.environ.get("MLFLOW_TRACKING_TOKEN"), os.environ.get("MLFLOW_TRACKING_USERNAME")
-    headers = {"User-Agent": "gitops"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    headers = {"User-Agent": "gitops", **PLAIN} | ({"Authorization": f"Bearer {token}"} if token else {})
     if token and not (token.isascii() and token.isprintable()):
         hint = "it has more than one line, or characters that no token has"
         raise GitopsError("this environment variable holds no token", where="MLFLOW_TRACKING_TOKEN", hint=hint)
@@ -118,33 +121,36 @@ def _ask(client: httpx.Client, path: str, asked: Mapping[str, str], reference: s
 
     for attempt in range(TRIES):
         try:
-            answer = client.get(path, params=dict(asked))
-            problem = f"HTTP {answer.status_code}" if answer.status_code in _TEMPORARY else ""
+            with client.stream("GET", path, params=dict(asked)) as answer:
+                if answer.status_code not in _TEMPORARY:
+                    return _object(answer.status_code, whole(answer, MAX_ANSWER), reference)
+                problem = f"HTTP {answer.status_code}"
+        except TooLarge:
+            what = f"the answer is packed, or larger than {MAX_ANSWER // 2**20} MiB"
+            raise GitopsError(what, where=reference, hint="check MLFLOW_TRACKING_URI") from None
         except httpx.HTTPError as error:
             problem = said(error)
-        if not problem:
-            return _object(answer, reference)
         if attempt < TRIES - 1:
             time.sleep(PAUSE * 2**attempt)
     hint = "check MLFLOW_TRACKING_URI and the network, then run it again"
-    raise GitopsError(f"MLflow does not answer: {problem}", where=str(client.base_url), hint=hint)
+    raise GitopsError(f"MLflow does not answer: {problem}", where=public(str(client.base_url)), hint=hint)
 
 
-def _object(answer: httpx.Response, reference: str) -> dict[str, Any]:
+def _object(status: int, body: bytes, reference: str) -> dict[str, Any]:
     try:
-        document = answer.json() if len(answer.content) <= MAX_ANSWER else None
+        document = json.loads(body)
     except (ValueError, RecursionError):
         document = None
     found = document if isinstance(document, dict) else {}
-    if answer.status_code in (401, 403):
+    if status in (401, 403):
         hint = "set MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-        raise GitopsError(f"MLflow refuses (HTTP {answer.status_code})", where=reference, hint=hint)
+        raise GitopsError(f"MLflow refuses (HTTP {status})", where=reference, hint=hint)
     if found.get("error_code") == "RESOURCE_DOES_NOT_EXIST":
         what = shorten(str(found.get("message") or "it is not registered"), 160)
         raise GitopsError(f"MLflow does not have it: {what}", where=reference, hint="check the name and the version")
-    if answer.status_code != 200 or document is None:
+    if status != 200 or document is None:
         what = shorten(str(found.get("message") or "the answer is not what MLflow's API gives"), 160)
-        raise GitopsError(f"HTTP {answer.status_code}: {what}", where=reference, hint="check MLFLOW_TRACKING_URI")
+        raise GitopsError(f"HTTP {status}: {what}", where=reference, hint="check MLFLOW_TRACKING_URI")
     return found
 
 

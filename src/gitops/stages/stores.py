@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from gitops.errors import GitopsError
 from gitops.spec.azure import azure_place
 from gitops.spec.problems import listed, shorten
+from gitops.stages.addresses import public
 from gitops.stages.digest import check_names, scan
 from gitops.stages.finished import Stamp
 
@@ -97,6 +98,9 @@ def open_store(uri: str, project: Path) -> Store:
     scheme, found, rest = uri.partition("://")
     if not found or scheme == "file":
         return LocalStore(uri, project / (rest if found else uri))
+    if scheme != "az" and "@" in rest.partition("/")[0]:
+        hint = "give them to the tools of the store in the environment, such as AWS_ACCESS_KEY_ID"
+        raise GitopsError("an address must not hold a user or a password", where=public(uri), hint=hint)
     if scheme not in REMOTE:
         hint = f"valid: {listed([*REMOTE, 'file'])}, or a path in the project"
         raise GitopsError(f"{scheme}:// is no place for artifacts", where=shorten(uri, 80), hint=hint)
