@@ -99,10 +99,18 @@ def misspell(project: Project) -> None:
     project.edit("pipeline.yaml", "models:\n", "  unused: {strategy: cannary}\nmodels:\n")
 
 
+def break_template(project: Project) -> None:
+    """One of the project's own."""
+    path = project.path / "templates/kubernetes/model/service.yaml.j2"
+    path.parent.mkdir(parents=True)
+    path.write_text("{% if %}")
+
+
 BROKEN: dict[str, Callable[[Project], object]] = {
     "misspelt": misspell,
     "conflict": lambda project: project.edit("pipeline.yaml", "apiVersion", "<<<<<<< HEAD\napiVersion"),
     "gone": lambda project: (project.path / "pipeline.yaml").unlink(),
+    "template": break_template,
     "no environments": lambda project: shutil.rmtree(project.path / "environments"),
 }
 
@@ -113,7 +121,7 @@ def test_going_back_needs_no_valid_spec(walking: Project, break_it: Callable[[Pr
     walking.gitops("status", "--offline")
     walking.gitops("history", "dev/chat")
     said = walking.gitops("rollback", "dev/chat").err
-    assert "the spec is not valid" in said
+    assert "is not valid" in said
     assert "go on by spec commit" in said
     assert weight(walking, "dev/chat") == 0
     source = record(walking, "dev/chat").source.commit

@@ -412,7 +412,7 @@ def test_a_version_without_room_waits_and_leaves_the_old_one_serving(applied: Pr
     began = clock(applied).now()
     failed = applied.gitops("apply", "--yes", "--embedded", "--wait", expect=1)
     assert 3600 <= clock(applied).now() - began < 4200, "capacityTimeout"
-    assert "error: dev/chat: 1.1.0 is rejected: no room" in failed.err
+    assert "error: dev/chat: 1.1.0 waits for a person since it went back without a verdict: no room" in failed.err
     assert "gitops retry" in failed.err
     assert record(applied, "dev/chat").stable.version == "1.0.0"
     assert served(applied, "local", "acme-dev") == served(applied, "aws", "acme-production") == "1.0.0"
@@ -422,7 +422,7 @@ def test_a_version_without_room_waits_and_leaves_the_old_one_serving(applied: Pr
 
     applied.edit("environments/dev.yaml", "max: 3", "max: 4")
     applied.gitops("apply", "--yes", "--embedded", "--wait", expect=1)
-    assert record(applied, "dev/chat").stable.version == "1.0.0", "rejected until somebody says otherwise"
+    assert record(applied, "dev/chat").stable.version == "1.0.0", "it waits until somebody says so"
     applied.gitops("retry", "dev/chat", "--embedded")
     applied.gitops("apply", "--yes", "--embedded", "--wait")
     assert served(applied, "local", "acme-dev") == served(applied, "aws", "acme-production") == "1.1.0"

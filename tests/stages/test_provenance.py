@@ -155,7 +155,9 @@ def test_misshapen_statements(document: dict[str, Any], path: tuple[str | int, .
     assert caught.value.where == "chat.intoto.jsonl:1"
 
 
-@pytest.mark.parametrize("data", [b"{", b"\xff", b"[" * 100_000, b'{"payloadType": "application/vnd.in-toto+json"}'])
+@pytest.mark.parametrize(
+    "data", [b"{", b"\xff", b'"\\ud800"', b"[" * 100_000, b'{"payloadType": "application/vnd.in-toto+json"}']
+)
 def test_what_is_no_json(data: bytes) -> None:
     with pytest.raises(GitopsError, match="no statement of provenance"):
         read(data)

@@ -13,7 +13,7 @@ from gitops.errors import GitopsError
 from gitops.plan.refusals import Allowances
 from gitops.plan.registered import Registered, asked_for, may_wait, registered
 from gitops.render.renderer import Renderer
-from gitops.render.templates import Templates, templates_of
+from gitops.render.templates import Compiled, Templates, templates_of
 from gitops.rollout.release import SpecSource
 from gitops.spec.load import load_spec
 from gitops.spec.resolved import Spec
@@ -68,7 +68,7 @@ class Broken:
 def told(broken: Broken) -> str:
     """What is said of a broken spec, whoever goes on."""
     return (
-        f"error: the spec is not valid:\n{broken.why}\n"
+        f"error: the spec, or a template, is not valid:\n{broken.why}\n"
         f"  next: correct it; until then rollouts under way go on by {broken.goes_by}, and nothing new starts"
     )
 
@@ -158,6 +158,7 @@ def _present(options: Options) -> _Read:
     spec = load_spec(project.pipeline, project.environments)
     sources, own = read_templates(options.project), own_templates(options.project)
     if options.acts:
+        Compiled(sources).check(own)
         state = state_directory(options.project, options.kind)
         remember(project, {name: sources[name] for name in own}, state)
     templates = templates_of(sources, own)
@@ -170,11 +171,14 @@ def _past(options: Options, error: GitopsError) -> _Read:
         try:
             spec = load_spec(past.project.pipeline, past.project.environments)
             sources = with_own_templates(options.project, past.templates)
+            Compiled(sources).check(past.templates)
         except GitopsError:
             continue
-        templates = templates_of(sources, frozenset(past.templates))
+        modules: Mapping[str, bytes] = {}
+        with suppress(GitopsError):  # only infrastructure asks for them
+            modules = read_modules(options.project)
         broken = Broken(str(error), past.words, SpecSource(past.commit))
-        return _Read(past.project, spec, templates, read_modules(options.project), broken)
+        return _Read(past.project, spec, templates_of(sources, frozenset(past.templates)), modules, broken)
     raise error
 
 

@@ -34,7 +34,7 @@ class Walked:
     rejected: Mapping[UnitKey, str] = field(default_factory=dict)
     """Units whose version was rolled back, and why."""
     waiting: Mapping[UnitKey, str] = field(default_factory=dict)
-    """Units that wait for people, or for a version that was rejected before them."""
+    """Units that wait for people, or for a version that went back before them."""
 
     @property
     def arrived(self) -> bool:
@@ -87,7 +87,7 @@ def _verdict(session: Session, stored: Stored, last: Pass) -> tuple[dict[UnitKey
     rejected, waiting = {}, {}
     for unit, why in _unfinished(session, stored, last):
         release = stored.releases.get(unit)
-        if release and release.rejected and not release.candidate:
+        if release and (release.rejected or release.returned) and not release.candidate:
             rejected[unit] = why
         else:
             waiting[unit] = why

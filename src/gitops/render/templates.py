@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -58,13 +58,17 @@ class Compiled:
         except GitopsError:
             raise
         except Exception as error:  # a template is a program: it can fail in any way
-            line = getattr(error, "lineno", None) or _template_line(error, name)
-            where = f"templates/{name}:{line}" if line else f"templates/{name}"
-            raise GitopsError(
-                f"the template does not render: {error}",
-                where=where,
-                hint="mend it, or remove it from your templates/ to use the one that comes with gitops",
-            ) from error
+            raise _failed(name, error) from error
+
+    def check(self, names: Iterable[str]) -> None:
+        """Raises GitopsError when one of these templates is malformed; what it asks for shows only when it renders."""
+        from jinja2 import TemplateError
+
+        for name in names:
+            try:
+                self._compile(name)
+            except TemplateError as error:
+                raise _failed(name, error) from error
 
     def _compile(self, name: str) -> Template:
         text = self.sources.get(name)
@@ -82,6 +86,15 @@ class Compiled:
         if language not in self._environments:
             self._environments[language] = _LANGUAGES[language]()
         return self._environments[language]
+
+
+def _failed(name: str, error: Exception) -> GitopsError:
+    line = getattr(error, "lineno", None) or _template_line(error, name)
+    return GitopsError(
+        f"the template does not render: {error}",
+        where=f"templates/{name}:{line}" if line else f"templates/{name}",
+        hint="correct it, or remove it from your templates/ to use the one that comes with gitops",
+    )
 
 
 def _template_line(error: BaseException, name: str) -> int | None:

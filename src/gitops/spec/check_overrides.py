@@ -43,7 +43,7 @@ def overrides(draft: Draft) -> Iterator[Finding]:
     for name, environment in draft.environments.items():
         for model, change in environment.models.items():
             base = draft.written.get(model)
-            if not isinstance(base, Mapping):
+            if not isinstance(base, Mapping) or model in environment.exclude:
                 continue
             for path, message, hint in (*_halves(base, change), *_unpinned(base, change)):
                 yield Finding(("models", model, *path), message, hint, name)

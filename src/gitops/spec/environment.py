@@ -256,7 +256,8 @@ class Environment(SpecModel):
 
     api_version: Literal["gitops/v1"]
     namespace: KubernetesName | None = None
-    """By default `<pipeline>-<environment>`."""
+    """By default `<pipeline>-<environment>`. It has to be one for models alone, since all else in it is cut off the
+    network: system namespaces, those of usual components, of the gateway's proxies and of Prometheus are refused."""
     clusters: Annotated[dict[Name, Cluster], Field(min_length=1)]
     gateway: Gateway | None = None
     """Without one no HTTPRoute is rendered and the models are reached through their Services."""
