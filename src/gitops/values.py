@@ -106,11 +106,41 @@ def person_key(name: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).strip()
 
 
+MAX_WORKLOAD_NAME = 52
+"""A pod's name adds a hash of 11 characters to it and has to stay a label value of at most 63."""
+_REVISION = "-R"
+"""Capital, as no version of a spec has any: no version can pretend to be a revision of another."""
+
+
+def revision_name(version: str, mark: str) -> str:
+    """The name of a revision of a version: `2.4.0-R3f2a91`. It is a label value, as a version is."""
+    return f"{version}{_REVISION}{mark}"
+
+
+def base_version(name: str) -> str:
+    """The version that a name is of: `2.4.0` for `2.4.0-R3f2a91`, and for `2.4.0` itself."""
+    return name.partition(_REVISION)[0]
+
+
+def version_in_words(name: str) -> str:
+    """A version or one of its revisions, for people: `2.4.0 (revision 3f2a91)`."""
+    version, _, mark = name.partition(_REVISION)
+    return f"{version} (revision {mark})" if mark else version
+
+
 def version_slug(version: str) -> str:
     """A version as part of a Kubernetes name: `2.3.0` gives `2-3-0`."""
-    return version.replace(".", "-").replace("_", "-")
+    return version.replace(".", "-").replace("_", "-").lower()
 
 
 def workload_name(model: str, version: str) -> str:
-    """The name under which one version of a model runs: `support-chat-2-3-0`."""
-    return f"{model}-{version_slug(version)}"
+    """The name under which one version of a model runs: `support-chat-2-3-0`, and a revision of it
+    `support-chat-2-3-0-r3f2a91`. A spec keeps versions short enough; a revision's name is cut before its mark.
+    """
+    name, plain = f"{model}-{version_slug(version)}", len(version_slug(base_version(version)))
+    mark = version_slug(version)[plain:]
+    return name if len(name) <= MAX_WORKLOAD_NAME or not mark else _cut(name, mark)
+
+
+def _cut(name: str, mark: str) -> str:
+    return name[: MAX_WORKLOAD_NAME - len(mark)].rstrip("-") + mark

@@ -12,6 +12,7 @@ from gitops.plan.desired import Changes, Wanted, blobs_to_read, changes, render_
 from gitops.plan.model import PlannedStep
 from gitops.plan.observed import Entry, Survey
 from gitops.plan.records import candidates, read_records
+from gitops.plan.revisions import revised
 from gitops.plan.rollouts import Course, Standing, course, standings
 from gitops.plan.room import Room
 from gitops.plan.settled import Sighting
@@ -139,12 +140,18 @@ class Tree:
 
     def plan(self, spec: Spec, foreign: Collection[str] = (), source: SpecSource | None = None) -> Changes:
         """What `gitops plan` would say."""
+        spec = self.called(spec)
         renderer, stored = renderer_of(spec), self.stored()
         return self._changes(
             spec, stored, renderer, render_stale(spec, renderer, stored, {}, self.now), foreign, source
         )
 
+    def called(self, spec: Spec) -> Spec:
+        """The spec with every model called as it is where it runs, as the engine has it."""
+        return revised(spec, self.stored())
+
     def waiting(self, spec: Spec) -> dict[UnitKey, str]:
+        spec = self.called(spec)
         renderer, stored = renderer_of(spec), self.stored()
         return dict(render_stale(spec, renderer, stored, {}, self.now).waiting)
 
@@ -232,7 +239,7 @@ class Tree:
         return found
 
     def standings(self, spec: Spec, always: Collection[UnitKey] = ()) -> dict[UnitKey, Standing]:
-        return {here.unit: here for here in standings(spec, self.stored(), self.now, always)}
+        return {here.unit: here for here in standings(self.called(spec), self.stored(), self.now, always)}
 
     def look(self, spec: Spec, unit: UnitKey, **seen: Any) -> Decision | None:
         """One pass over one unit, which sees this beside what Git shows, and its commit; None if nothing is to do.
@@ -251,6 +258,7 @@ class Tree:
 
     def commit_decision(self, spec: Spec, there: Course) -> Sequence[PlannedStep]:
         """As `engine.reconciling` does it."""
+        spec = self.called(spec)
         unit, renderer, stored = there.standing.unit, renderer_of(spec), self.stored()
         before = course(there.standing, (), as_released=True)
         partial = [] if is_fresh(unit, spec, renderer, stored, before) else [unit]

@@ -25,6 +25,7 @@ from gitops.rollout.machine import Decision
 from gitops.rollout.observation import Command, CommandKind, Observation
 from gitops.rollout.release import Release
 from gitops.spec.environment import Approvals, Environment
+from gitops.spec.frozen import runs_of
 from gitops.values import UnitKey, person_key
 from gitops.world.git import signatures
 
@@ -129,13 +130,15 @@ def _history(session: Session, stored: Stored, units: list[UnitKey]) -> tuple[Sa
 def _uncounted(
     session: Session, unit: UnitKey, release: Release, rules: Approvals, history: tuple[Said, ...]
 ) -> Uncounted:
-    digest = target_of(session.spec.models[unit]).digest
+    model = session.spec.models[unit]
+    digest, runs = model.artifact.digest, runs_of(model)
     found: list[Given] = []
     if rules.identity != "any":
-        recorded = {person_key(one.by) for one in release.approvals if one.digest == digest}
-        found = [one for one in approvals.given(history, unit, digest) if person_key(one.by) in recorded]
+        about = [one for one in release.approvals if (one.digest, one.runs) == (digest, runs)]
+        recorded = {person_key(one.by) for one in about}
+        found = [one for one in approvals.given(history, unit, digest, runs) if person_key(one.by) in recorded]
     signed = {}
     if rules.identity == "signature":
         repository = session.world.repository()
         signed = {one.commit: signatures.signature(repository, one.commit, rules.signers) for one in found}
-    return approvals.uncounted(release.approvals, digest, rules, found, signed)
+    return approvals.uncounted(release.approvals, digest, rules, found, signed, runs)

@@ -33,9 +33,10 @@ def plan(session: Session, only: frozenset[str] | None = None) -> Plan:
 
     Raises GitopsError when something cannot be read, or when what was rendered is not what a cluster may get.
     """
-    spec, options = session.spec, session.options
     repository = session.world.repository()
     stored, now = session.world.stored(), session.world.clock.now()
+    session = session.at(stored)
+    spec, options = session.spec, session.options
     running = NOTHING_SEEN if options.offline else census(session, stored)
     approved = uncounted(session, stored)
     wanted = render_stale(spec, session.renderer, stored, session.modules, int(now), approved, running)

@@ -97,7 +97,9 @@ def _pass(session: Session, memory: Memory, commands: Commands, only: Collection
     for attempt in push_attempts(session.world.clock.sleep):
         if attempt:
             session.options.progress("the repository moved; looking again")
-        view = _view(session, memory, commands, only)
+        stored = session.world.stored()
+        session = session.at(stored)
+        view = _view(session, stored, memory, commands, only)
         decisions = decide(session, view.stored, view.standings, view.observations)
         settling = settle(session, view.stored, view.sight.astray) if not commands else Delivery()
         left = _newer(session, view, decisions)
@@ -139,8 +141,10 @@ _BACKWARDS: Collection[str] = ("roll-back", "pause")
 """The decisions that do the same."""
 
 
-def _view(session: Session, memory: Memory, commands: Commands, only: Collection[UnitKey] | None) -> _View:
-    stored, now = session.world.stored(), int(session.world.clock.now())
+def _view(
+    session: Session, stored: Stored, memory: Memory, commands: Commands, only: Collection[UnitKey] | None
+) -> _View:
+    now = int(session.world.clock.now())
     blindly = bool(commands) and all(asked.kind in _BLIND for asked in commands.values())
     sight = _NOTHING_SEEN if blindly or not stored.releases else look(session, stored)
     census = sight.census

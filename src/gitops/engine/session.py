@@ -12,6 +12,8 @@ from typing import Self
 from gitops.errors import GitopsError
 from gitops.plan.refusals import Allowances
 from gitops.plan.registered import Registered, asked_for, may_wait, registered
+from gitops.plan.revisions import revised
+from gitops.plan.stored import Stored
 from gitops.render.renderer import Renderer
 from gitops.render.templates import Compiled, Templates, templates_of
 from gitops.rollout.release import SpecSource
@@ -102,6 +104,13 @@ class Session:
     def root_files(self, cluster: str) -> dict[str, bytes]:
         """The Terraform root of a cluster with the modules that it calls."""
         return {**self.renderer.root(cluster), **self.modules}
+
+    def at(self, stored: Stored) -> Session:
+        """The same, with every model called as it is where it runs (`plan.revisions`): what is decided from the
+        records has to know the revisions of their versions.
+        """
+        spec = revised(self.spec, stored)
+        return self if spec is self.spec else replace(self, spec=spec, renderer=self.renderer.of(spec))
 
     def cluster(self, name: str) -> Cluster:
         """A connection to a cluster. Raises GitopsError when it cannot be reached or does not exist yet."""

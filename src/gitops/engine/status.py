@@ -15,6 +15,7 @@ from gitops.view.status import Seen, board_rows, serving
 def status(session: Session) -> list[BoardRow]:
     """Every model in every environment, from Git and, unless offline, from one look at the clusters."""
     stored, now = session.world.stored(), int(session.world.clock.now())
+    session = session.at(stored)
     seen = None if session.options.offline or not stored.releases else _seen(session, stored)
     waiting = session.registered.waiting
     return board_rows(session.spec, stored, now, seen, uncounted(session, stored), waiting)

@@ -63,7 +63,7 @@ def walk(session: Session, report: Report, interval: float | None = None) -> Wal
         stored = session.world.stored()
         under_way = (_moves(release, done) for release in stored.releases.values())
         if not done.moved and not done.failures and not any(under_way):
-            return Walked(passes, *_verdict(session, stored, done))
+            return Walked(passes, *_verdict(session.at(stored), stored, done))
         if not done.moved:
             session.world.clock.sleep(eager if any(map(_gets_ready, stored.releases.values())) else pause)
 

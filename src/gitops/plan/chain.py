@@ -21,7 +21,7 @@ from gitops.rollout.step_message import step_message
 from gitops.spec.frozen import dump_model
 from gitops.spec.pipeline import Model
 from gitops.spec.resolved import Spec
-from gitops.values import UnitKey
+from gitops.values import UnitKey, base_version
 
 OUTDATED = "outdated"
 """Stands for the inputs of a unit of which a step has rendered only a part: the next apply renders the rest."""
@@ -95,7 +95,7 @@ class Chain:
             before = after
 
     def _told(self, event: Event) -> tuple[str, ...]:
-        one = self.known.get(VersionKey(self.course.standing.unit.model, event.version.version))
+        one = self.known.get(VersionKey(self.course.standing.unit.model, base_version(event.version.version)))
         return told(one) if one else ()
 
     def _files(self, step: Step, before: Mapping[str, str]) -> dict[str, bytes]:
@@ -158,8 +158,6 @@ def updated(course: Course, rendered: Rendered, source: SpecSource) -> Release:
 
 def recorded(release: Release, state: RolloutState, models: Mapping[str, Model]) -> Release:
     """The record with this state, and with every version that it names as it runs."""
-    candidate = state.candidate.version if state.candidate else None
-    running = [version for version in (state.stable, candidate, *(one.version for one in state.kept)) if version]
     return replace(
         release,
         candidate=state.candidate,
@@ -168,7 +166,7 @@ def recorded(release: Release, state: RolloutState, models: Mapping[str, Model])
         returned=state.returned,
         approvals=state.approvals,
         load=state.load,
-        models=MappingProxyType({version.version: _dumped(models, version) for version in running}),
+        models=MappingProxyType({version.version: _dumped(models, version) for version in state.versions}),
     )
 
 

@@ -9,10 +9,11 @@ from types import MappingProxyType
 
 from gitops.plan.census import NOTHING_SEEN, Census
 from gitops.plan.chain import Chain, Present, released, updated
+from gitops.plan.lives import target_of
 from gitops.plan.model import FileChange, LeftAlone, PlannedStep, Refusal, ReleaseChange
 from gitops.plan.observed import Entry
 from gitops.plan.registered import Registrations
-from gitops.plan.rollouts import Course, courses, first_entry
+from gitops.plan.rollouts import Course, courses, first_entry, other_artifact
 from gitops.plan.stored import (
     CLUSTERS,
     Stored,
@@ -294,19 +295,11 @@ def _group(files: Iterable[FileChange]) -> dict[str, list[FileChange]]:
     return grouped
 
 
-def _moved_digest(release: Release, model: Model) -> str:
-    """The digest under which the spec's version runs already, if it is another one; else empty."""
-    state = release.state
-    running = (state.stable, state.candidate and state.candidate.version, *(one.version for one in state.kept))
-    found = (one.digest for one in running if one and one.version == model.version)
-    return next((digest for digest in found if digest != model.artifact.digest), "")
-
-
 def _immutable(spec: Spec, wanted: Wanted, foreign_commits: Collection[str]) -> Iterable[Refusal]:
     """Units whose spec gives a version that runs another artifact; they change nothing, so they need not be stale."""
     for unit, there in wanted.courses.items():
         release, model = there.standing.release, spec.models[unit]
-        moved = _moved_digest(release, model)
+        moved = other_artifact(release, target_of(model))
         if moved and release.source.commit not in foreign_commits:
             yield Refusal(
                 "immutable-version",

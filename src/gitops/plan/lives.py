@@ -29,7 +29,7 @@ def models_of(release: Release, present: Model | None) -> dict[str, Model]:
     found = {}
     for version, text in release.models.items():
         try:
-            found[version] = _frozen(text)
+            found[version] = frozen_model(text, version)
         except GitopsError as error:
             raise GitopsError(error.what, where=record_path(release.unit), hint=error.hint) from error
     if present and _names(release, target_of(present)):
@@ -43,8 +43,10 @@ def _names(release: Release, version: ModelVersion) -> bool:
 
 
 @lru_cache(maxsize=10_000)
-def _frozen(text: str) -> Model:
-    return load_model(text)
+def frozen_model(text: str, name: str) -> Model:
+    """A model of a record, called as the record calls it. Raises GitopsError for what is none."""
+    model = load_model(text)
+    return model if model.version == name else model.model_copy(update={"version": name})
 
 
 def lives_of(release: Release, state: RolloutState, models: Mapping[str, Model]) -> tuple[Live, ...]:

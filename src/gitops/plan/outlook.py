@@ -16,7 +16,7 @@ from gitops.spec.fields import format_duration
 from gitops.spec.problems import listed
 from gitops.spec.promotion import frozen, frozen_until
 from gitops.spec.resolved import Spec
-from gitops.values import UnitKey
+from gitops.values import UnitKey, version_in_words
 
 _ROUTERS = {"gateway-api": "an HTTPRoute", "istio": "a VirtualService"}
 _MANY = 6
@@ -77,17 +77,16 @@ def _lines(pools: Pools, exposure: Exposure, now: int) -> Iterator[str]:
 
 def _duration(exposure: Exposure) -> str:
     ahead, rollout = exposure.ahead, exposure.rollout
-    policy, stable = ahead.standing.policy, ahead.standing.release.stable.version
-    once = "" if ahead.starts else "once it starts: "
+    policy, stable = ahead.standing.policy, version_in_words(ahead.standing.release.stable.version)
+    target, once = version_in_words(ahead.target.version), "" if ahead.starts else "once it starts: "
     if end := ahead.end:
-        version = ahead.target.version
-        return f"{once}{version} cannot replace {stable}: after {span(end.at)} it is rolled back, {end.event.reason}"
+        return f"{once}{target} cannot replace {stable}: after {span(end.at)} it is rolled back, {end.event.reason}"
     expected = ahead.duration + sum(exposure.late(moment) for moment in ahead.advances())
     waves = f" and {policy.waves} waves" if policy.waves > 1 else ""
     longest = "a pause may last for ever" if policy.pause_outcome == "hold" else f"at most {span(policy.longest)}"
     kept = span(max(rollout.keep_warm, rollout.drain))
     return (
-        f"{once}{ahead.target.version} replaces {stable} in about "
+        f"{once}{target} replaces {stable} in about "
         f"{span(expected)}{waves} if nothing goes wrong ({longest}); {stable} stays warm for {kept} after that"
     )
 
@@ -163,7 +162,7 @@ def _replicas(exposure: Exposure) -> Iterator[str]:
     if told:
         stable = ahead.standing.release.stable
         on = " on each cluster" if len(ahead.standing.environment.clusters) > 1 else ""
-        yield f"replicas{on}: {', '.join(told)}, beside {stable.replicas} of {stable.version}"
+        yield f"replicas{on}: {', '.join(told)}, beside {stable.replicas} of {version_in_words(stable.version)}"
 
 
 def _gpus(pools: Pools, ahead: Rehearsal) -> Iterator[str]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from gitops.plan.lives import models_of, target_of
 from gitops.plan.stored import Stored
 from gitops.rollout.registration import Registration
 from gitops.rollout.release import Release
 from gitops.spec.build import judged
-from gitops.spec.frozen import load_model
 from gitops.spec.pipeline import Model, Validation
 from gitops.spec.resolved import Spec
 from gitops.spec.signatures import Signatures
@@ -189,10 +189,8 @@ def _needs_signature(spec: Spec, unit: UnitKey, model: Model, stored: Stored) ->
 
 
 def _runs(release: Release, model: Model) -> bool:
-    there = [(release.stable.version, release.stable.digest)]
-    if release.candidate:
-        there.append((release.candidate.version.version, release.candidate.version.digest))
-    return (model.version, model.artifact.digest) in there
+    candidate = release.candidate.version if release.candidate else None
+    return any(target_of(model).same_version(one) for one in (release.state.stable, candidate))
 
 
 def _kept(unit: UnitKey, stored: Stored) -> Model | None:
@@ -201,7 +199,7 @@ def _kept(unit: UnitKey, stored: Stored) -> Model | None:
     if release is None:
         return None
     version = release.candidate.version.version if release.candidate else release.stable.version
-    return load_model(release.models[version])
+    return models_of(release, None)[version]
 
 
 def _wanted(model: Model) -> str:

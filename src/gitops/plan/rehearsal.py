@@ -116,9 +116,7 @@ def _is_barred(here: Standing, state: RolloutState) -> bool:
     target, running = here.target, (state.stable, *(one.version for one in state.kept))
     if state.candidate:
         return False
-    return state.rejection(target.digest) is not None or any(
-        one.version == target.version and one != target for one in running if one
-    )
+    return state.rejection(target.digest, here.runs) is not None or any(target.contradicts(one) for one in running)
 
 
 def _moments(pools: Pools, here: Standing, state: RolloutState, now: int) -> Iterator[Moment]:

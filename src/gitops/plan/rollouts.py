@@ -19,6 +19,7 @@ from gitops.rollout.policy import Policy, policy_of
 from gitops.rollout.release import Release, time_of
 from gitops.rollout.state import ModelVersion, RolloutState
 from gitops.spec.environment import Environment
+from gitops.spec.frozen import runs_of
 from gitops.spec.pipeline import Model
 from gitops.spec.promotion import frozen, pinned, predecessor, waves_since
 from gitops.spec.resolved import Spec
@@ -40,6 +41,8 @@ class Standing:
     state: RolloutState
     target: ModelVersion
     """What should run here: as long as `entry` holds a new version back, what is under way stays the target."""
+    runs: str
+    """Digest over everything that a pod of the target runs."""
     entry: str
     manual: bool
     freeze: str
@@ -57,6 +60,7 @@ class Standing:
         return Observation(
             now=now,
             target=self.target,
+            runs=self.runs,
             room=short is None,
             behind=tuple(map(str, short.behind)) if short else (),
             entry=self.entry,
@@ -130,7 +134,7 @@ def held(here: Standing) -> Standing:
     model = models_of(here.release, None).get(running.version, here.model)
     # The policy is that of the spec: the one that a frozen model names may be gone.
     model = model.model_copy(update={"rollout": here.model.rollout})
-    return replace(here, model=model, target=running, entry="", held=True)
+    return replace(here, model=model, target=running, runs=runs_of(model), entry="", held=True)
 
 
 def standing(spec: Spec, stored: Stored, unit: UnitKey, freeze: str, census: Census = NOTHING_SEEN) -> Standing:
@@ -141,6 +145,7 @@ def standing(spec: Spec, stored: Stored, unit: UnitKey, freeze: str, census: Cen
     if entry and state.candidate:
         # The version on its way goes on: the next one has yet to be verified before it comes here.
         target, entry = state.candidate.version, ""
+    asked = model if target == target_of(model) else models_of(release, None)[target.version]
     here = Standing(
         unit=unit,
         release=release,
@@ -148,6 +153,7 @@ def standing(spec: Spec, stored: Stored, unit: UnitKey, freeze: str, census: Cen
         policy=policy_of(spec.pipeline.rollouts[model.rollout], environment, _load_time(release, model), state.begun),
         state=state,
         target=target,
+        runs=runs_of(asked),
         entry=entry,
         manual=environment.promotion == "manual",
         freeze=freeze,
@@ -268,17 +274,14 @@ def _entry(spec: Spec, stored: Stored, unit: UnitKey, target: ModelVersion) -> s
     release = stored.releases.get(unit)
     if release and release.state.stable == target:
         return ""
-    if release and (digest := _other_artifact(release, target)):
+    if release and (digest := other_artifact(release, target)):
         return f"{target.version} runs with artifact {digest[:19]}…, and a version never changes its artifact"
     if pinned(spec, unit):
         return ""
     before = predecessor(spec, unit)
     if before is None:
         return ""
-    known = stored.releases.get(before)
-    if known and known.state.stable == target:
-        return ""
-    return f"not verified in {before.environment} yet"
+    return "" if _verified(spec, stored, before, target) else f"not verified in {before.environment} yet"
 
 
 def _objections(spec: Spec, stored: Stored, unit: UnitKey, version: ModelVersion) -> Iterator[Objection]:
@@ -286,17 +289,21 @@ def _objections(spec: Spec, stored: Stored, unit: UnitKey, version: ModelVersion
     order = spec.pipeline.promotion
     for name in order[: order.index(unit.environment)]:
         release = stored.releases.get(UnitKey(name, unit.model))
-        rejection = release.state.rejection(version.digest) if release else None
+        rejection = release.state.rejection_of(version) if release else None
         if rejection:
             yield Objection(name, rejection.reason, time_of(rejection.at))
 
 
-def _other_artifact(release: Release, target: ModelVersion) -> str:
-    """The digest with which the target's version runs already, when that is another one."""
-    state = release.state
-    running = (state.stable, state.candidate and state.candidate.version, *(one.version for one in state.kept))
-    found = (one.digest for one in running if one and one.version == target.version)
-    return next((digest for digest in found if digest != target.digest), "")
+def _verified(spec: Spec, stored: Stored, unit: UnitKey, target: ModelVersion) -> bool:
+    """Whether the version has all traffic there, and in the revision that the spec asks for there."""
+    release, wanted = stored.releases.get(unit), target_of(spec.models[unit])
+    stable = release.state.stable if release else None
+    return target.same_version(stable) and (stable == wanted or not target.same_version(wanted))
+
+
+def other_artifact(release: Release, target: ModelVersion) -> str:
+    """The digest with which the target's version runs already, when that is another one; else empty."""
+    return next((one.digest for one in release.state.versions if target.contradicts(one)), "")
 
 
 def _follows_from_spec(here: Standing, decision: Decision) -> bool:

@@ -123,6 +123,12 @@ class Renderer:
         self._facts: dict[tuple[str, int], tuple[Model, Context]] = {}
         self._digests: dict[int, tuple[Model, bytes, bytes]] = {}
 
+    def of(self, spec: Spec) -> Renderer:
+        """One for another spec, with the same templates."""
+        other = Renderer(spec, self._templates)
+        other._compiled = self._compiled
+        return other
+
     def inputs(self, unit: UnitKey, lives: Sequence[Live] | None = None, waves: Waves | None = None) -> str:
         """The digest (`sha256:…`) of everything that `unit()` reads: equal digests mean equal files."""
         present = self._spec.models[unit]

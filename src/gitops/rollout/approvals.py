@@ -80,8 +80,9 @@ _ASKED_IN = re.compile(r"^asked in (?:GitHub Actions|GitLab CI) by (\S+): \S", r
 # --- What the commits say ------------------------------------------------------------------------------------
 
 
-def given(history: Iterable[Said], unit: UnitKey, digest: str) -> Iterator[Given]:
-    """The commits that approve this digest for this unit and are not used up, newest first as `history` is.
+def given(history: Iterable[Said], unit: UnitKey, digest: str, runs: str = "") -> Iterator[Given]:
+    """The commits that approve this artifact and what its pods run for this unit, and that are not used up, newest
+    first as `history` is.
 
     `history` must show every commit before all of its ancestors. Commits with broken trailers say nothing.
     """
@@ -91,10 +92,10 @@ def given(history: Iterable[Said], unit: UnitKey, digest: str) -> Iterator[Given
         event = _event(said, unit)
         if event is None:
             continue
-        if event.kind == "approve" and event.version.digest == digest:
+        if event.kind == "approve" and (event.version.digest, event.runs) == (digest, runs):
             asked = {person_key(one) for one in _ASKED_IN.findall(said.body)}
             yield Given(said.commit, event.by, person_key(event.by) in asked)
-        elif _uses_up(event, digest):
+        elif _uses_up(event, Approval(digest, "somebody", runs)):
             return
 
 
@@ -112,10 +113,10 @@ def _event(said: Said, unit: UnitKey) -> Event | None:
         return None
 
 
-def _uses_up(event: Event, digest: str) -> bool:
-    """Whether an approval of the digest given before the event is gone after it. `evolve` alone knows the rules."""
+def _uses_up(event: Event, approval: Approval) -> bool:
+    """Whether an approval given before the event is gone after it. `evolve` alone knows the rules."""
     going = Candidate(event.version, "starting", scale=0, started=0, since=0, entered=0)
-    return not evolve(RolloutState(candidate=going, approvals=(Approval(digest, "somebody"),)), event).approvals
+    return not evolve(RolloutState(candidate=going, approvals=(approval,)), event).approvals
 
 
 # --- What counts ---------------------------------------------------------------------------------------------
@@ -127,16 +128,26 @@ def uncounted(
     rules: Approvals,
     found: Sequence[Given] = (),
     signatures: Mapping[str, Signature] | None = None,
+    runs: str = "",
 ) -> dict[Approval, str]:
-    """The recorded approvals of this digest that do not count, each with the reason in words.
+    """The recorded approvals of this artifact that do not count, each with the reason in words.
 
-    `found` are the commits that approve it, `signatures` says of each by its id who signed it; with `identity: any`
-    neither is looked at, with `identity: ci` only the first.
+    `runs` is what its pods would run: who approved something else has not approved this. `found` are the commits that
+    approve it, `signatures` says of each by its id who signed it; with `identity: any` neither is looked at, with
+    `identity: ci` only the first.
     """
     flaws = (
-        (one, _flaw(one.by, rules, found, signatures or {})) for one in dict.fromkeys(approvals) if one.digest == digest
+        (one, _of_another(one, runs) or _flaw(one.by, rules, found, signatures or {}))
+        for one in dict.fromkeys(approvals)
+        if one.digest == digest
     )
     return {one: flaw for one, flaw in flaws if flaw}
+
+
+def _of_another(one: Approval, runs: str) -> str:
+    if one.runs == runs:
+        return ""
+    return "approved another revision" if one.runs else "approved before gitops recorded what runs, and has to again"
 
 
 def _flaw(by: str, rules: Approvals, found: Sequence[Given], signatures: Mapping[str, Signature]) -> str:
@@ -195,5 +206,6 @@ def _so_far(policy: Policy, counting: Iterable[Approval], decision: Decision) ->
     event = decision.event
     if event is None or event.kind != "approve":
         return ""
-    people = {person_key(one.by) for one in counting if one.digest == event.version.digest} | {person_key(event.by)}
+    about = event.version.digest, event.runs
+    people = {person_key(one.by) for one in counting if (one.digest, one.runs) == about} | {person_key(event.by)}
     return f" ({len(people)} of {policy.approvals})"

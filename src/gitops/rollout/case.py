@@ -36,7 +36,7 @@ class Underway(Course):
         answered = self.candidate.weight if same else 0
         return self._event(
             "advance",
-            f"{self.candidate.version.version} gets {goal.load} % {mirrored}{self.place(goal.wave)}",
+            f"{self.candidate.version.words} gets {goal.load} % {mirrored}{self.place(goal.wave)}",
             wave=goal.wave,
             step=self.candidate.step + 1 if same else 1,
             weight=answered if shadow else goal.load,
@@ -50,7 +50,7 @@ class Underway(Course):
         kept_warm = max(self.policy.keep_warm, self.policy.drain)
         return self._event(
             "promote",
-            f"{self.candidate.version.version} replaces {self.stable}",
+            f"{self.candidate.version.words} replaces {self.stable}",
             weight=100,
             mirror=0,
             wave=self.waves - 1,
@@ -97,12 +97,13 @@ def newcomer(case: Case) -> Underway:
 def start(case: Case, by: str = "", *, hotfix: bool = False) -> Event:
     """A candidate for the version that the spec names; `by` asked for it."""
     one = newcomer(case)
-    reason = f"{case.seen.target.version} to replace {case.stable}" if case.state.stable else "first deployment"
+    reason = f"{case.seen.target.words} to replace {case.stable}" if case.state.stable else "first deployment"
     return _event(
         case,
         "start",
         case.seen.target,
         reason + _wanted_by(case, by, hotfix) + ("" if case.seen.room else case.line),
+        runs=case.seen.runs,
         stage="starting" if case.seen.room else "waiting-for-capacity",
         waves=case.waves,
         clusters=case.policy.clusters,
@@ -133,12 +134,16 @@ def roll_back(
 ) -> Event:
     """All traffic from `leaving` to `to`; the pods of what lost it stay until its requests are over.
 
-    Only what the spec names is rejected, or waits: another version would not come back anyway.
+    Only what the spec names is rejected, or waits: another version would not come back anyway. Under another name it is
+    the artifact that is rejected, however it is run.
     """
-    over = case.seen.now + case.policy.drain
-    named, ending = leaving.digest == case.seen.target.digest, BACK[cause]
+    over, target = case.seen.now + case.policy.drain, case.seen.target
+    named = leaving == target or (leaving.digest == target.digest and not leaving.same_version(target))
+    ending = BACK[cause]
     rejects, waits = named and ending.outcome == "rejected", ending.waits if named else ""
-    fields = {"by": by, "rejects": rejects, "waits": waits, "drained": over, "until": over, "load": case.load}
+    runs = case.seen.runs if rejects and leaving == target else ""
+    fields = {"by": by, "rejects": rejects, "runs": runs, "waits": waits, "drained": over, "until": over}
+    fields |= {"load": case.load}
     return _event(case, "roll-back", leaving, reason, **fields, previous=to.version if to else "")
 
 
@@ -157,7 +162,7 @@ def size(case: Case) -> Event:
 
 def settle(case: Case, kind: Kind, reason: str, by: str = "") -> Event:
     """Something about the version that the spec names, with no rollout under way: retry, approve, clear."""
-    return _event(case, kind, case.seen.target, reason, by=by)
+    return _event(case, kind, case.seen.target, reason, by=by, runs=case.seen.runs)
 
 
 def _sizes(scales: tuple[int, ...]) -> dict[str, object]:

@@ -40,10 +40,11 @@ def _back_from_candidate(rollout: Underway, command: Command) -> Event:
     """Whatever version was asked for, the candidate loses its traffic."""
     reason = f"rolled back by {command.by}"
     to = _warm(rollout, command.version)
-    if command.version in ("", rollout.stable):
+    stable = rollout.state.stable
+    if command.version in ("", stable.version if stable else "nothing"):
         return rollout.roll_back(reason, command.by)
-    usable = to and to.full and not rollout.state.rejection(to.version.digest)
-    if to is None or not usable or rollout.state.stable is None:
+    usable = to and to.full and not rollout.state.rejection_of(to.version)
+    if to is None or not usable or stable is None:
         return rollout.roll_back(f"{reason}; {command.version} cannot be had, so to {rollout.stable}", command.by)
     return roll_back(rollout, rollout.candidate.version, to.version, reason, command.by)
 
@@ -53,13 +54,13 @@ def _back_from_stable(case: Case, command: Command) -> Event | str:
     if stable is None:
         return "nothing is deployed"
     if command.version == stable.version:
-        return f"{stable.version} has all traffic already"
-    if to and (rejection := case.state.rejection(to.version.digest)):
-        return f"{to.version.version} is rejected ({rejection.reason}): retry it"
+        return f"{stable.words} has all traffic already"
+    if to and (rejection := case.state.rejection_of(to.version)):
+        return f"{to.version.words} is rejected ({rejection.reason}): retry it"
     if to is None:
         return f"{command.version or 'the version before'} is not warm any more: name it in the spec to bring it back"
     if not to.full:
-        return f"{to.version.version} has pods for {to.scale} % of traffic only: name it in the spec to bring it back"
+        return f"{to.version.words} has pods for {to.scale} % of traffic only: name it in the spec to bring it back"
     return roll_back(case, stable, to.version, f"rolled back by {command.by}", command.by)
 
 
@@ -71,19 +72,20 @@ def _warm(case: Case, version: str) -> Kept | None:
 
 def _retry(case: Case, command: Command) -> Event | str:
     target = case.seen.target
-    if not (case.state.rejection(target.digest) or case.state.returned_as(target)):
-        return f"{target.version} is not rejected"
-    return settle(case, "retry", f"{target.version} may be tried again, says {command.by}", command.by)
+    if not (case.state.rejection(target.digest, case.seen.runs) or case.state.returned_as(target)):
+        return f"{target.words} is not rejected"
+    return settle(case, "retry", f"{target.words} may be tried again, says {command.by}", command.by)
 
 
 def _approve(case: Case, command: Command) -> Event | str:
     target, by = case.seen.target, one_line(command.by)
-    if target == case.state.stable or case.policy.approvals < 1 or case.state.rejection(target.digest):
+    if target == case.state.stable or case.policy.approvals < 1 or case.state.rejection(target.digest, case.seen.runs):
         return _NOTHING_TO_APPROVE
-    given = {person_key(one.by) for one in case.state.approvals if one.digest == target.digest}
+    about = target.digest, case.seen.runs
+    given = {person_key(one.by) for one in case.state.approvals if (one.digest, one.runs) == about}
     if not by or person_key(by) in given:
-        return f"{by or 'somebody without a name'} cannot approve {target.version} (again)"
-    return settle(case, "approve", f"{by} approves {target.version}", by)
+        return f"{by or 'somebody without a name'} cannot approve {target.words} (again)"
+    return settle(case, "approve", f"{by} approves {target.words}", by)
 
 
 def _pause(rollout: Underway, command: Command) -> Event | str:
@@ -107,7 +109,7 @@ def _start(case: Case, command: Command) -> Event | str:
     """Nothing is under way: the version that the spec names waits for a person, or for something else."""
     target, by = case.seen.target, one_line(command.by)
     if target == case.state.stable:
-        return f"{target.version} has all traffic already"
+        return f"{target.words} has all traffic already"
     return obstacle(case, asked=True, hotfix=command.hotfix) or start(case, by, hotfix=command.hotfix)
 
 

@@ -72,7 +72,7 @@ class Case:
     @property
     def stable(self) -> str:
         """Stable's version for a sentence."""
-        return self.state.stable.version if self.state.stable else "nothing"
+        return self.state.stable.words if self.state.stable else "nothing"
 
 
 @dataclass(frozen=True, slots=True)

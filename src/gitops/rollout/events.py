@@ -66,6 +66,9 @@ class Event:
     until: int = 0
     load: Loads = ()
     """What every version is sized for afterwards (`start`, `scale`, `size`, `advance`, `promote`, `roll-back`)."""
+    runs: str = ""
+    """Digest over everything that a pod of the version runs, where the event is about that: what starts, is approved
+    or rejected."""
 
 
 def one_line(text: str) -> str:
@@ -91,10 +94,10 @@ def evolve(state: RolloutState, event: Event) -> RolloutState:
             rejected = _others(state.rejected, event.version.digest)
             return replace(state, rejected=rejected, returned=_without(state.returned, event.version))
         case "approve":
-            approval = Approval(event.version.digest, event.by)
+            approval = Approval(event.version.digest, event.by, event.runs)
             return replace(state, approvals=(*state.approvals, approval))
         case "clear":
-            return replace(state, rejected=(), returned=(), approvals=_approvals(state, event.version.digest))
+            return replace(state, rejected=(), returned=(), approvals=_approvals(state, event))
         case "scale" | "advance":
             return replace(state, candidate=_moved(_candidate(state, event), event), load=event.load)
         case _:
@@ -160,7 +163,7 @@ def _start(state: RolloutState, event: Event) -> RolloutState:
     # Its own pods, when they are still there, are taken over; those of another artifact of that name cannot stay.
     kept = tuple(one for one in state.kept if one.version.version != event.version.version)
     # Consent lasts until the version is stable or rejected: what a freeze took back starts again without asking.
-    approvals = _approvals(state, event.version.digest)
+    approvals = _approvals(state, event)
     after = replace(state, candidate=candidate, kept=kept, load=load)
     return replace(after, rejected=(), returned=(), approvals=approvals)
 
@@ -204,11 +207,16 @@ def _leaving(candidate: Candidate | None, event: Event) -> Iterator[Kept]:
 def _rejected(state: RolloutState, event: Event) -> tuple[Rejection, ...]:
     if not event.rejects:
         return state.rejected
-    return (*_others(state.rejected, event.version.digest), Rejection(event.version, event.reason, event.at))
+    return (
+        *_others(state.rejected, event.version.digest),
+        Rejection(event.version, event.reason, event.at, event.runs),
+    )
 
 
-def _approvals(state: RolloutState, digest: str) -> tuple[Approval, ...]:
-    return tuple(one for one in state.approvals if one.digest == digest)
+def _approvals(state: RolloutState, event: Event) -> tuple[Approval, ...]:
+    """Those of what the event is about."""
+    about = event.version.digest, event.runs
+    return tuple(one for one in state.approvals if (one.digest, one.runs) == about)
 
 
 def _without(returned: Iterable[Returned], version: ModelVersion) -> tuple[Returned, ...]:

@@ -132,7 +132,7 @@ def _superseded(case: Underway) -> Event | None:
     target = case.seen.target
     if target == case.candidate.version:
         return None
-    return case.roll_back(f"the spec names {target.version} now", cause="new target")
+    return case.roll_back(f"the spec names {target.words} now", cause="new target")
 
 
 def _critical(case: Underway) -> Event | None:
@@ -199,4 +199,4 @@ URGENT: tuple[Callable[[Underway], Event | None], ...] = (
 
 def _over(case: Case) -> Event | None:
     over = [one for one in case.state.kept if case.seen.now >= one.until]
-    return retire(case, over[0], f"{over[0].version.version} is kept no longer") if over else None
+    return retire(case, over[0], f"{over[0].version.words} is kept no longer") if over else None

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gitops.rollout.release import SpecSource
-from gitops.values import UnitKey
+from gitops.values import UnitKey, version_in_words
 
 _SUBJECT_WIDTH = 72
 _MODIFIED = " (modified)"
@@ -68,7 +68,7 @@ def commit_message(
 def _subject(released: Sequence[Released], removed: Sequence[UnitKey], infrastructure: Sequence[str]) -> str:
     if len(released) == 1 and not removed:
         (one,) = released
-        what = f"{word(one.version)} reconfigured" if one.decision == "update" else word(one.version)
+        what = f"{named(one.version)} reconfigured" if one.decision == "update" else named(one.version)
         return f"release({unit_word(one.unit)}): {what}"
     if len(removed) == 1 and not released:
         return f"release({unit_word(removed[0])}): removed"
@@ -77,22 +77,22 @@ def _subject(released: Sequence[Released], removed: Sequence[UnitKey], infrastru
     if len(infrastructure) == 1:
         return f"infrastructure({word(infrastructure[0])}): update"
     if infrastructure:
-        named = f"infrastructure: {_listed([word(name) for name in infrastructure])}"
-        return named if len(named) <= _SUBJECT_WIDTH else f"infrastructure: {len(infrastructure)} clusters"
+        whole = f"infrastructure: {_listed([word(name) for name in infrastructure])}"
+        return whole if len(whole) <= _SUBJECT_WIDTH else f"infrastructure: {len(infrastructure)} clusters"
     return "gitops: shared files"
 
 
 def _one_model(released: Sequence[Released], removed: Sequence[UnitKey]) -> str:
     """The subject when the same happened to one model in several environments; empty otherwise."""
     models = {unit.model for unit in (*(one.unit for one in released), *removed)}
-    happened = {"reconfigured" if one.decision == "update" else word(one.version) for one in released}
+    happened = {"reconfigured" if one.decision == "update" else named(one.version) for one in released}
     happened |= {"removed" for _ in removed}
     if len(models) > 1 or len(happened) > 1:
         return ""
     environments = _environments(released, removed)
     start = f"release({word(*models)}): {happened.pop()} in "
-    named = start + _listed([word(name) for name in environments])
-    return named if len(named) <= _SUBJECT_WIDTH else f"{start}{len(environments)} environments"
+    whole = start + _listed([word(name) for name in environments])
+    return whole if len(whole) <= _SUBJECT_WIDTH else f"{start}{len(environments)} environments"
 
 
 def _units_in_words(released: Sequence[Released], removed: Sequence[UnitKey]) -> str:
@@ -103,9 +103,9 @@ def _units_in_words(released: Sequence[Released], removed: Sequence[UnitKey]) ->
         counts.append(f"{len(removed)} removed")
     environments = dict.fromkeys(unit.environment for unit in (*(one.unit for one in released), *removed))
     counted = ", ".join(counts)
-    named = f"{counted} in {_listed([word(name) for name in environments])}"
-    fits = len("release: ") + len(named) <= _SUBJECT_WIDTH
-    return named if fits else f"{counted} in {len(environments)} environments"
+    whole = f"{counted} in {_listed([word(name) for name in environments])}"
+    fits = len("release: ") + len(whole) <= _SUBJECT_WIDTH
+    return whole if fits else f"{counted} in {len(environments)} environments"
 
 
 # --- Body ----------------------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ def _body(released: Sequence[Released], removed: Sequence[UnitKey], infrastructu
 
 
 def _what_happened(one: Released) -> str:
-    version, previous = word(one.version), word(one.previous)
+    version, previous = named(one.version), named(one.previous)
     if not previous:
         return f"First release: {version}, at once."
     if version == previous:
@@ -145,7 +145,7 @@ def _section(environment: str, released: Sequence[Released], removed: Sequence[U
 
 
 def _in_short(one: Released) -> str:
-    version, previous = word(one.version), word(one.previous)
+    version, previous = named(one.version), named(one.previous)
     if not previous:
         return f"{version} (first release)"
     if version == previous:
@@ -214,6 +214,11 @@ def line_of(text: str) -> str:
 def word(text: str) -> str:
     """The text without spaces, as a trailer's word."""
     return line_of(text).replace(" ", "-")
+
+
+def named(version: str) -> str:
+    """A version or one of its revisions, for a sentence."""
+    return version_in_words(word(version))
 
 
 def sentence(note: str) -> str:

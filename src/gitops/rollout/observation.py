@@ -49,6 +49,8 @@ class Observation:
     """Seconds of an epoch. A clock that steps back delays decisions and changes none."""
     target: ModelVersion
     """What the spec says should run here, whether it may start yet or not."""
+    runs: str = ""
+    """Digest over everything that a pod of the target runs: what people approve, and what is rejected."""
     ready: int | None = None
     """Percent of all traffic that the candidate's ready replicas can carry in the clusters of the present wave (the
     least of them); None when unknown."""

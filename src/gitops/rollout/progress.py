@@ -57,10 +57,14 @@ def _idle(case: Case) -> Event | None:
     target, state = case.seen.target, case.state
     if case.seen.unnamed:
         return None
-    past = {one.version.digest for one in state.rejected} | {one.version.digest for one in state.returned}
-    past |= {one.digest for one in state.approvals}
-    if past - {target.digest}:
-        return settle(case, "clear", f"the spec names {target.version} now: rejections and approvals of others lapse")
+    past = {(one.version.digest, one.runs) for one in state.rejected} | {
+        (one.version.digest, "") for one in state.returned
+    }
+    past |= {(one.digest, one.runs) for one in state.approvals}
+    # An older gitops did not say what pods ran.
+    if past - {(target.digest, case.seen.runs), (target.digest, "")}:
+        reason = f"the spec names {target.words} now: rejections and approvals of others lapse"
+        return settle(case, "clear", reason)
     return None if target == state.stable or obstacle(case) else start(case)
 
 
@@ -69,8 +73,8 @@ def obstacle(case: Case, *, asked: bool = False, hotfix: bool = False) -> str:
 
     `asked`: a person promotes it. A hotfix goes past `entry` and a freeze, never past a rejection or an approval.
     """
-    version, seen = case.seen.target.version, case.seen
-    if rejection := case.state.rejection(seen.target.digest):
+    version, seen = case.seen.target.words, case.seen
+    if rejection := case.state.rejection(seen.target.digest, seen.runs):
         return f"{version} is rejected: {rejection.reason}"
     if (back := case.state.returned_as(seen.target)) and not asked and (waits := _waits_after(case, back)):
         return f"{version} {waits}"
@@ -104,13 +108,13 @@ def _waits_after(case: Case, back: Returned) -> str:
 
 def _approved_by(case: Case) -> dict[str, str]:
     """The name of each person who approves, as they wrote it first."""
-    digest = case.seen.target.digest
-    recorded = [one.by for one in case.state.approvals if one.digest == digest]
+    about = case.seen.target.digest, case.seen.runs
+    recorded = [one.by for one in case.state.approvals if (one.digest, one.runs) == about]
     return {person_key(by): by for by in reversed((*recorded, *case.seen.approvals))}
 
 
 def _idle_words(case: Case) -> str:
-    return f"{case.seen.target.version} has all traffic" if case.seen.target == case.state.stable else obstacle(case)
+    return obstacle(case) if case.seen.target != case.state.stable else f"{case.seen.target.words} has all traffic"
 
 
 # --- Capacity ------------------------------------------------------------------------------------------------
@@ -122,7 +126,7 @@ def _waiting(case: Underway) -> Event | None:
     # A version whose requests are over is the cheapest room there is, even if it was to stay warm.
     spare = [one for one in case.state.kept if case.seen.now >= one.drained]
     if spare:
-        return retire(case, spare[0], f"{spare[0].version.version} makes room for {case.candidate.version.version}")
+        return retire(case, spare[0], f"{spare[0].version.words} makes room for {case.candidate.version.words}")
     # Whoever goes first ends in its own time, and no version is to blame for another.
     if not case.seen.behind and case.elapsed(case.candidate.entered) >= case.policy.capacity_timeout:
         return case.roll_back(f"no room to carry {case.ahead} within {case.policy.capacity_timeout} s", cause="no room")

@@ -163,7 +163,7 @@ def _rollout_lines(release: Release) -> Iterator[str]:
         ("kept", [_kept_data(one) for one in release.kept]),
         ("rejected", [_rejection_data(one) for one in release.rejected]),
         ("returned", [_returned_data(one) for one in release.returned]),
-        ("approvals", [{"digest": one.digest, "by": one.by} for one in release.approvals]),
+        ("approvals", [_approval_data(one) for one in release.approvals]),
     )
     for name, items in lists:
         if items:
@@ -251,11 +251,12 @@ def _kept(data: Mapping[str, Any]) -> Kept:
 
 def _rejection_data(one: Rejection) -> dict[str, Any]:
     version = {"version": one.version.version, "digest": one.version.digest}
-    return {**version, "reason": one.reason, "at": time_of(one.at)}
+    runs = {"runs": one.runs} if one.runs else {}
+    return {**version, "reason": one.reason, "at": time_of(one.at), **runs}
 
 
 def _rejection(data: Mapping[str, Any]) -> Rejection:
-    return Rejection(_version(data), _string(data["reason"]), seconds_of(data["at"]))
+    return Rejection(_version(data), _string(data["reason"]), seconds_of(data["at"]), _string(data.get("runs", "")))
 
 
 def _version(data: Mapping[str, Any]) -> ModelVersion:
@@ -285,6 +286,14 @@ def _returned(data: Mapping[str, Any]) -> Returned:
     return Returned(_version(data), data["reason"], seconds_of(data["at"]), data["waits"])
 
 
+def _approval_data(one: Approval) -> dict[str, Any]:
+    return {"digest": one.digest, "by": one.by, **({"runs": one.runs} if one.runs else {})}
+
+
+def _approval(data: Mapping[str, Any]) -> Approval:
+    return Approval(_string(data["digest"]), _string(data["by"]), _string(data.get("runs", "")))
+
+
 def _rollout(raw: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of Release that `_rollout_lines` wrote."""
     return {
@@ -293,7 +302,7 @@ def _rollout(raw: Mapping[str, Any]) -> dict[str, Any]:
         "kept": tuple(map(_kept, raw.get("kept") or ())),
         "rejected": tuple(map(_rejection, raw.get("rejected") or ())),
         "returned": tuple(map(_returned, raw.get("returned") or ())),
-        "approvals": tuple(Approval(_string(one["digest"]), _string(one["by"])) for one in raw.get("approvals") or ()),
+        "approvals": tuple(map(_approval, raw.get("approvals") or ())),
         "load": read_loads(raw.get("load", "")),
     }
 

@@ -31,6 +31,7 @@ def trailers_of(event: Event) -> tuple[tuple[str, str], ...]:
     found = [
         ("Version", event.version.version),
         ("Digest", event.version.digest),
+        ("Runs", event.runs),
         ("Previous-Version", event.previous),
         ("Wave", f"{event.wave + 1}/{event.waves}" if event.waves > 1 else ""),
         ("Clusters", "; ".join(" ".join(wave) for wave in event.clusters)),
@@ -99,6 +100,7 @@ def _event(said: dict[str, str], kind: str, trailers: Trailers) -> Event:
         kind=cast(Kind, kind),
         at=_seconds(said["Time"]),
         version=ModelVersion(said["Version"], said["Digest"]),
+        runs=said.get("Runs", ""),
         previous=said.get("Previous-Version", ""),
         stage=cast(Stage | None, stage),
         step=int(step),

@@ -8,13 +8,30 @@ from typing import NamedTuple
 from gitops.rollout.endings import FOR_A_PERSON, PauseCause, Waits
 from gitops.rollout.load import Loads
 from gitops.rollout.phases import Phase, Stage
+from gitops.values import base_version, version_in_words
 
 
 class ModelVersion(NamedTuple):
-    """A version by its name and by the digest of its artifact."""
+    """A version, or a revision of one, by its name and by the digest of its artifact."""
 
     version: str
     digest: str
+
+    @property
+    def words(self) -> str:
+        """Its name for people."""
+        return version_in_words(self.version)
+
+    def same_version(self, other: ModelVersion | None) -> bool:
+        """Whether both are revisions of one version, with one artifact."""
+        return other is not None and self.digest == other.digest and self._names(other)
+
+    def contradicts(self, other: ModelVersion | None) -> bool:
+        """Whether the other one has another artifact under the same version."""
+        return other is not None and self.digest != other.digest and self._names(other)
+
+    def _names(self, other: ModelVersion) -> bool:
+        return base_version(self.version) == base_version(other.version)
 
 
 class Traffic(NamedTuple):
@@ -107,6 +124,12 @@ class Rejection:
     version: ModelVersion
     reason: str
     at: int
+    runs: str = ""
+    """Digest over everything that its pods ran; empty (also in old records) for the artifact, however it is run."""
+
+    def holds(self, digest: str, runs: str) -> bool:
+        """Whether it keeps this artifact away when its pods run this."""
+        return self.version.digest == digest and self.runs in ("", runs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +143,14 @@ class Returned:
 
 
 class Approval(NamedTuple):
-    """A person's consent to one digest."""
+    """A person's consent to one artifact and to everything else that its pods run.
+
+    `runs` is empty in records of an older gitops, which did not say what was agreed to.
+    """
 
     digest: str
     by: str
+    runs: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +204,20 @@ class RolloutState:
             return (one.scale if one else 0,) * waves
         return (*one.scales, *(0,) * waves)[:waves]
 
-    def rejection(self, digest: str) -> Rejection | None:
-        """Why this digest is rejected, or None."""
-        return next((one for one in self.rejected if one.version.digest == digest), None)
+    @property
+    def versions(self) -> tuple[ModelVersion, ...]:
+        """Every version that it names: stable, the candidate, then what is kept."""
+        candidate = self.candidate.version if self.candidate else None
+        return tuple(one for one in (self.stable, candidate, *(kept.version for kept in self.kept)) if one)
+
+    def rejection(self, digest: str, runs: str = "") -> Rejection | None:
+        """Why this artifact is rejected when its pods run this, or None."""
+        return next((one for one in self.rejected if one.holds(digest, runs)), None)
+
+    def rejection_of(self, version: ModelVersion) -> Rejection | None:
+        """Why a version that is known by name is rejected, or None; another revision of it may not be."""
+        found = (one for one in self.rejected if one.version.digest == version.digest)
+        return next((one for one in found if one.version == version or not one.version.same_version(version)), None)
 
     def returned_as(self, version: ModelVersion) -> Returned | None:
         """How this version went back without a verdict, or None."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from gitops.rollout.events import Event, one_line
-from gitops.rollout.message import line_of, sentence, source_trailer, unit_word, word
+from gitops.rollout.message import line_of, named, sentence, source_trailer, unit_word, word
 from gitops.rollout.release import SpecSource
 from gitops.rollout.replay import trailers_of
 from gitops.values import UnitKey
@@ -39,7 +39,7 @@ def _trailers(unit: UnitKey, event: Event, rollout_id: str, source: SpecSource) 
 
 
 def _subject(event: Event) -> str:
-    version, previous = word(event.version.version), word(event.previous)
+    version, previous = named(event.version.version), named(event.previous)
     match event.kind:
         case "start":
             waits = ", waits for room" if event.stage == "waiting-for-capacity" else ""

@@ -7,10 +7,7 @@ from collections.abc import Iterator
 from gitops.spec.documents import Finding
 from gitops.spec.draft import Draft
 from gitops.spec.resolved import default_namespace
-from gitops.values import workload_name
-
-MAX_WORKLOAD_NAME = 52
-"""A pod's name adds a hash of 11 characters to it and has to stay a label value of at most 63."""
+from gitops.values import MAX_WORKLOAD_NAME, workload_name
 
 MAX_LABEL = 63
 """Of a namespace, as of every DNS label (RFC 1123)."""

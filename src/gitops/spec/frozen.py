@@ -6,14 +6,19 @@ Only what is not there at all (None) is left out.
 
 from __future__ import annotations
 
+import hashlib
 import json
+from typing import Any
 
 from pydantic import ValidationError
 
 from gitops.errors import GitopsError
 from gitops.spec.pipeline import Model
 from gitops.spec.problems import dotted
+from gitops.values import base_version
 
+_IN_PLACE = frozenset({"replicas", "network"})
+"""What of `serve` changes no pod: it is brought to a version that runs."""
 _HINT = "it was edited by hand, or written by a newer version of gitops"
 
 
@@ -21,6 +26,21 @@ def dump_model(model: Model) -> str:
     """One line of ASCII. Equal models whose mappings have the same order give the same bytes."""
     # How it was built and judged is in its registration; here is what runs.
     data = model.model_dump(mode="json", exclude_none=True, exclude={"build", "validation"})
+    # Its record names it; what it is named by there may be a revision.
+    return _line(data | {"version": base_version(model.version)})
+
+
+def runs_of(model: Model) -> str:
+    """The digest (`sha256:…`) over everything that a pod of the model runs: the artifact, image, command, arguments,
+    environment, GPUs, resources, probes. What is changed in place (replicas, network, route) is not part of it, nor
+    is what the version is called.
+    """
+    data = model.model_dump(mode="json", exclude_none=True, include={"artifact": True, "serve": True})
+    serve = {key: value for key, value in data["serve"].items() if key not in _IN_PLACE}
+    return "sha256:" + hashlib.sha256(_line({"artifact": data["artifact"], "serve": serve}).encode()).hexdigest()
+
+
+def _line(data: dict[str, Any]) -> str:
     return json.dumps(data, separators=(",", ":"))
 
 

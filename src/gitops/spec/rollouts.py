@@ -121,6 +121,9 @@ class RolloutBase(SpecModel):
     """When the new version's ready replicas can no longer carry its weight."""
     on_hold: Literal["wait", "roll-back"] = "wait"
     """When a gate is beyond a limit that stable is beyond too: wait at the weight, or go back without a rejection."""
+    revisions: Literal["walk", "at-once"] = "walk"
+    """What becomes of a change of what pods run (image, arguments, environment, GPUs) under the same version: it walks
+    like a version, or it replaces what runs at once, except where people approve or promote."""
     no_data: NoData = NoData()
     too_few_samples: TooFewSamples = TooFewSamples()
     gates: Gates = ()

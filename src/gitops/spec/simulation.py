@@ -34,7 +34,7 @@ from gitops.spec.simulation_file import (
     SimulatedVersion,
     SimulationFile,
 )
-from gitops.values import UnitKey
+from gitops.values import UnitKey, base_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,11 @@ class Simulation:
     """How many replicas all requests take, where that is declared."""
 
     def behaviour(self, unit: UnitKey, version: str, runtime: str) -> Behaviour:
-        """What the servers of a version do; one of a unit that the spec does not have is healthy."""
-        return self.versions.get((unit, version)) or self.units.get(unit) or healthy(runtime)
+        """What the servers of a version do, and those of its revisions; of a unit that the spec does not have they are
+        healthy.
+        """
+        named = (self.versions.get((unit, name)) for name in (version, base_version(version)))
+        return next(filter(None, named), None) or self.units.get(unit) or healthy(runtime)
 
 
 def load_simulation(source: SourceFile | None, spec: Spec) -> Simulation:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
+from gitops.values import version_in_words
 from gitops.view.standing import Share, answer, span, traffic_words
 from gitops.view.terminal import Colour, Line, clip, display_width, pad, paint, visible
 
@@ -209,11 +210,12 @@ def _row(cells: Sequence[tuple[str, Colour]], widths: Sequence[int], color: bool
 def _words(cell: Cell, brief: bool) -> str:
     if cell.damage:
         return "record damaged"
+    target, released = version_in_words(cell.target), version_in_words(cell.released)
     if cell.rollout:
-        return visible(f"{cell.released or '—'} → {_under_way(cell.rollout, brief)}{_unready(cell, brief=True)}")
+        return visible(f"{released or '—'} → {_under_way(cell.rollout, brief)}{_unready(cell, brief=True)}")
     change = {
-        "pending": f", {cell.target} waits" if cell.waits else f" → spec {cell.target} pending",
-        "rejected": f", {cell.target} rejected",
+        "pending": f", {target} waits" if cell.waits else f" → spec {target} pending",
+        "rejected": f", {target} rejected",
         "unwanted": " → no longer in the spec",
     }.get(state(cell), "")
     return visible(_runs(cell, brief) + change)
@@ -223,7 +225,7 @@ def _under_way(one: Rollout, brief: bool) -> str:
     share = f"{one.mirror} % mirrored" if one.mirror else f"{one.weight} %"
     paused = " paused" if one.phase == "paused" else ""
     if brief:
-        return f"{one.version} {share}{paused}"
+        return f"{version_in_words(one.version)} {share}{paused}"
     notes = [
         one.strategy,
         *[f"wave {one.wave}/{one.waves}"] * (one.waves > 1),
@@ -231,7 +233,7 @@ def _under_way(one: Rollout, brief: bool) -> str:
         *[_AT.get(one.phase, "")] * (one.phase in _AT),
         *([f"{span(one.left)} left"] if one.left else []),
     ]
-    return f"{one.version} {share}{paused} ({', '.join(notes)})"
+    return f"{version_in_words(one.version)} {share}{paused} ({', '.join(notes)})"
 
 
 _AT = {"waiting-for-capacity": "waits for room", "starting": "gets ready", "promoting": "gets ready for all traffic"}
@@ -240,10 +242,11 @@ _AT = {"waiting-for-capacity": "waits for room", "starting": "gets ready", "prom
 def _runs(cell: Cell, brief: bool) -> str:
     if not cell.released:
         return "—"
+    released = version_in_words(cell.released)
     if cell.ready is False:
-        return f"{cell.released}{_unready(cell, brief=brief)}"
+        return f"{released}{_unready(cell, brief=brief)}"
     plain = cell.ready is None or state(cell) in ("pending", "rejected", "unwanted")
-    return cell.released if plain else f"{cell.released} ready"
+    return released if plain else f"{released} ready"
 
 
 def _unready(cell: Cell, *, brief: bool) -> str:
@@ -284,13 +287,15 @@ def _notes(cell: Cell) -> Iterator[Line]:
         yield Line(f"{serves}; {cell.rollout.words}{_hint(unit, cell.rollout.words)}", "yellow" if paused else "")
     for one in cell.rejected:
         back = f"; gitops retry {unit}" if one.version == cell.target else ""
-        yield Line(f"{one.version} is rejected since {one.at}: {one.reason}; {serves}{back}", "red")
+        yield Line(f"{version_in_words(one.version)} is rejected since {one.at}: {one.reason}; {serves}{back}", "red")
     if cell.waits and state(cell) != "rejected":
         said = f"{cell.waits}{_hint(unit, cell.waits)}"
         yield Line(f"{said}; {serves}" if serves else said, "yellow")
     for warm in cell.warm:
         if warm.previous:
-            yield Line(f"{warm.version} stays warm for {span(warm.left)} more (gitops rollback {unit})")
+            yield Line(
+                f"{version_in_words(warm.version)} stays warm for {span(warm.left)} more (gitops rollback {unit})"
+            )
     if cell.ready is False and (cell.rollout or len(cell.message) > MESSAGE_LIMIT):
         yield Line(cell.message.strip(), "red")
     if cell.damage:
@@ -321,5 +326,5 @@ def _serves(cell: Cell) -> str:
         return ""
     if len(found) == 1:
         whole = len(found[0]) == 1 and found[0][0].weight == 100
-        return f"{found[0][0].version} serves all traffic" if whole else traffic_words(found[0])
+        return f"{version_in_words(found[0][0].version)} serves all traffic" if whole else traffic_words(found[0])
     return "; ".join(f"{', '.join(one.clusters)}: {traffic_words(one.shares)}" for one in cell.traffic)

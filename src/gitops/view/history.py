@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 from gitops.rollout.history import HistoryEntry
+from gitops.values import version_in_words
 from gitops.view.measured import PASSES, in_short
 from gitops.view.terminal import display_width, fitted, pad, visible
 
@@ -103,12 +104,16 @@ def _row(entry: HistoryEntry, now: datetime, absolute: bool) -> tuple[str, ...]:
 
 def _versions(entry: HistoryEntry) -> str:
     if entry.version and entry.previous and entry.version != entry.previous and entry.decision in _MOVES:
-        return f"{entry.previous} -> {entry.version}" if entry.decision != "roll-back" else _back(entry)
-    return entry.version or "-"
+        return (
+            f"{version_in_words(entry.previous)} -> {version_in_words(entry.version)}"
+            if entry.decision != "roll-back"
+            else _back(entry)
+        )
+    return version_in_words(entry.version) or "-"
 
 
 def _back(entry: HistoryEntry) -> str:
-    return f"{entry.version} -> {entry.previous}"
+    return f"{version_in_words(entry.version)} -> {version_in_words(entry.previous)}"
 
 
 def _traffic(entry: HistoryEntry) -> str:
@@ -129,7 +134,7 @@ def _why(entry: HistoryEntry) -> str:
         passed = [line for line in entry.said if line.endswith(PASSES)]
         if passed:
             return in_short(passed)
-    return entry.reason.removeprefix(f"{entry.version} ")
+    return entry.reason.removeprefix(f"{version_in_words(entry.version)} ")
 
 
 def _when(time: str, now: datetime, absolute: bool) -> str:

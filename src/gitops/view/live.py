@@ -151,8 +151,8 @@ class _Block(NamedTuple):
         return Line(f"{self._name()}  {at}  {self._phase(now)}", self._colour)
 
     def _name(self) -> str:
-        stable = self.state.stable.version if self.state.stable else "nothing"
-        return f"{self.unit}  {stable} → {self.candidate.version.version}"
+        stable = self.state.stable.words if self.state.stable else "nothing"
+        return f"{self.unit}  {stable} → {self.candidate.version.words}"
 
     @property
     def _colour(self) -> Colour:
@@ -174,8 +174,8 @@ class _Block(NamedTuple):
         """Percent of all traffic that both can carry; it is not known until somebody has looked."""
         if self.seen is None:
             return ""
-        stable = self.state.stable.version if self.state.stable else ""
-        pairs = ((self.candidate.version.version, self.seen.ready), (stable, self.seen.stable_ready))
+        stable = self.state.stable.words if self.state.stable else ""
+        pairs = ((self.candidate.version.words, self.seen.ready), (stable, self.seen.stable_ready))
         known = [f"{version} for {ready} %" for version, ready in pairs if version and ready is not None]
         place = wave_words(self.policy, self.candidate, " in ")
         return f"{', '.join(known)} of all traffic{place}" if known else ""

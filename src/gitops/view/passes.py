@@ -145,7 +145,7 @@ def _hold_words(done: Pass, unit: UnitKey, decision: Decision) -> str:
     """What it waits for, and what its gates say meanwhile."""
     candidate, here, seen = decision.state.candidate, done.standings[unit], done.observations.get(unit)
     if candidate is None:
-        return decision.sentence.removeprefix(f"{here.target.version} ")
+        return decision.sentence.removeprefix(f"{here.target.words} ")
     words = phase_words(here.policy, candidate, done.now, decision.sentence)
     gates = in_short([one.sentence for one in seen.results]) if seen and candidate.load and not candidate.pause else ""
     return f"{words}; {gates}" if gates and gates not in words else words
@@ -156,7 +156,7 @@ def event_words(
 ) -> str:
     """Why, and what it means: what to know first comes first, what to do comes last. `state` is the one afterwards."""
     measured = in_short([one.sentence for one in results])
-    reason = event.reason.removeprefix(f"{event.version.version} ")
+    reason = event.reason.removeprefix(f"{event.version.words} ")
     match event.kind:
         case "advance":
             return "; ".join(part for part in (measured, _rest(state)) if part)
@@ -169,7 +169,8 @@ def event_words(
         case "pause" if state.candidate:
             return f"{event.reason}; {pause_end(policy, state.candidate)} ({answer('paused').format(unit)})"
         case "approve":
-            given = len({one.by for one in state.approvals if one.digest == event.version.digest})
+            about = event.version.digest, event.runs
+            given = len({one.by for one in state.approvals if (one.digest, one.runs) == about})
             return f"{reason} ({given} of {policy.approvals})"
         case _:
             return reason
@@ -179,13 +180,13 @@ def _rest(state: RolloutState) -> str:
     if state.stable is None:
         return ""
     kept = state.traffic.stable
-    return f"{state.stable.version} keeps {kept} %" if kept else f"{state.stable.version} stays ready without traffic"
+    return f"{state.stable.words} keeps {kept} %" if kept else f"{state.stable.words} stays ready without traffic"
 
 
 def _roll_back(unit: UnitKey, state: RolloutState, event: Event) -> str:
-    serves = f"{state.stable.version} serves all traffic" if state.stable else "nobody serves"
-    retry = f"; {event.version.version} stays away until gitops retry {unit}" if event.rejects else ""
-    waits = {"person": f"; {event.version.version} waits for gitops retry {unit}", "": ""}
+    serves = f"{state.stable.words} serves all traffic" if state.stable else "nobody serves"
+    retry = f"; {event.version.words} stays away until gitops retry {unit}" if event.rejects else ""
+    waits = {"person": f"; {event.version.words} waits for gitops retry {unit}", "": ""}
     return f"{serves}; {event.reason}{retry or waits.get(event.waits, '; it starts again once it can be seen')}"
 
 

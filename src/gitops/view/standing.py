@@ -10,6 +10,7 @@ from gitops.rollout.phases import Stage
 from gitops.rollout.policy import Policy
 from gitops.rollout.state import Candidate, RolloutState, Traffic
 from gitops.rollout.verdicts import QueryFailure, Result
+from gitops.values import version_in_words
 
 
 def span(seconds: float) -> str:
@@ -86,7 +87,8 @@ def _shares(state: RolloutState, traffic: Traffic) -> Iterator[Share]:
 def traffic_words(found: tuple[Share, ...]) -> str:
     """`2.4.0 10 %, 2.3.0 90 %`."""
     words = [
-        f"{version} {weight} %" if weight else f"{version} {mirror} % mirrored" for version, weight, mirror in found
+        f"{version_in_words(version)} {f'{weight} %' if weight else f'{mirror} % mirrored'}"
+        for version, weight, mirror in found
     ]
     return ", ".join(words) or "nobody yet"
 

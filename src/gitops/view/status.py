@@ -17,7 +17,7 @@ from gitops.rollout.state import Candidate
 from gitops.spec.pipeline import Model
 from gitops.spec.promotion import waves_since
 from gitops.spec.resolved import Spec
-from gitops.values import UnitKey
+from gitops.values import UnitKey, version_in_words
 from gitops.view.board import BoardRow, Cell, Rejected, Rollout, Running, Traffic, Warm
 from gitops.view.standing import phase_words, shares, watched_until
 
@@ -127,7 +127,7 @@ def _readiness(spec: Spec, release: Release, seen: Seen | None) -> tuple[bool | 
             state = seen.states.get((cluster, release.unit, version))
             known = known or state is not None
             if state and not state.ready:
-                named = f"{version}: " if version != release.stable.version else ""
+                named = f"{version_in_words(version)}: " if version != release.stable.version else ""
                 reasons.append(f"{cluster}: {named}{state.message}")
     return (not reasons if known else None), "; ".join(reasons)
 

@@ -17,6 +17,7 @@ from gitops.plan.model import (
     ReleaseChange,
 )
 from gitops.plan.observed import FieldChange, ResourceChange
+from gitops.values import version_in_words
 from gitops.view.terminal import clip, visible
 
 SYMBOLS = {"create": "+", "update": "~", "delete": "-", "replace": "-/+", "read": "<="}
@@ -134,15 +135,16 @@ def outlook_of(plan: Plan) -> dict[str, list[str]]:
 
 def version_words(change: ReleaseChange) -> str:
     """`2.3.0`, `2.2.0 → 2.3.0`, `2.3.0 (configuration)` or, of a rollout that goes back, `2.3.0 → 2.2.0`."""
+    version, previous = version_in_words(change.version), version_in_words(change.previous)
     if change.decision == "roll-back":
-        return f"{change.version} → {change.previous}"
+        return f"{version} → {previous}"
     if change.decision == "clear":
-        return change.version
+        return version
     if change.action == "update":
         if change.previous == change.version:
-            return f"{change.version} (configuration)"
-        return f"{change.previous} → {change.version}"
-    return change.version if change.action == "create" else change.previous or change.version
+            return f"{version} (configuration)"
+        return f"{previous} → {version}"
+    return version if change.action == "create" else previous or version
 
 
 def object_words(change: ObjectChange, *, namespace: bool = False) -> str:
