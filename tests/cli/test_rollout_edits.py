@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from gitops.values import version_slug
 from tests.cli.consistency import check_consistent, live_of
 from tests.cli.small import commits, live, repository
 from tests.cli.staged import (
@@ -17,7 +18,6 @@ from tests.cli.staged import (
     release,
     staged_project,
     steps_of,
-    subjects,
     trailers,
     until,
     until_weight,
@@ -38,6 +38,12 @@ def at_ten(staged: Project) -> Project:
 def deployed(project: Project, cluster: str, version: str) -> str:
     """The live Deployment of a version of chat, as text."""
     return json.dumps(live_of(project, cluster)[f"Deployment acme-{cluster}/chat-{version}"])
+
+
+def largest(project: Project, version: str) -> int:
+    """To how many replicas a version of chat may grow in dev."""
+    spec = live_of(project, "dev")[f"HorizontalPodAutoscaler acme-dev/chat-{version}"]["spec"]
+    return int(spec["maxReplicas"])
 
 
 # --- plan, diff, apply -----------------------------------------------------------------------------------------------
@@ -84,21 +90,27 @@ def test_a_saved_plan_knows_a_rollout_that_has_moved_since(at_ten: Project) -> N
 # --- Edits of what is under way --------------------------------------------------------------------------------------
 
 
-def test_configuration_of_the_new_version_changes_in_place(at_ten: Project) -> None:
-    """What the spec says of 1.1.0 now holds for 1.1.0; 1.0.0 stays as it was released."""
+def test_another_configuration_of_the_candidate_starts_anew(at_ten: Project) -> None:
+    """What is judged is what was started: nothing changes under it, and what was changed walks from the beginning."""
     at_ten.edit("pipeline.yaml", "gpu: {type: L4}, rep", "gpu: {type: L4}, args: {max-model-len: 4096}, rep")
     shown = at_ten.gitops("plan", "--format", "json", expect=2).json
     assert {change["unit"] for change in shown["changes"]} == {"dev/chat"}
-    assert shown["steps"] == []
+    back, start = (step["message"].splitlines()[0] for step in shown["steps"])
+    assert back == "rollout(dev/chat): roll back 1.1.0 to 1.0.0"
+    assert start.startswith("rollout(dev/chat): start 1.1.0 (revision ")
     at_ten.gitops("apply", "--yes")
-    assert weight(at_ten, "dev/chat") == 10
-    assert "4096" in deployed(at_ten, "dev", "1-1-0")
-    assert "4096" not in deployed(at_ten, "dev", "1-0-0")
-    assert subjects(at_ten)[-1].startswith("release(dev/chat)")
+    candidate = record(at_ten, "dev/chat").candidate
+    assert candidate
+    assert candidate.weight == 0
+    assert "4096" in deployed(at_ten, "dev", version_slug(candidate.version.version))
+    for version in ("1-0-0", "1-1-0"):
+        assert "4096" not in deployed(at_ten, "dev", version)
     check_consistent(at_ten)
     at_ten.gitops("plan", expect=0)
     at_ten.gitops("apply", "--yes", "--wait")
+    # There it is the first one of its version.
     assert "4096" in deployed(at_ten, "production", "1-1-0")
+    assert "1.1.0 (revision " in at_ten.gitops("status").out
     check_consistent(at_ten)
 
 
@@ -115,17 +127,16 @@ def test_what_belongs_to_no_version_changes_everywhere(at_ten: Project) -> None:
 
 def test_a_step_takes_no_edit_along_that_nobody_applied(at_ten: Project) -> None:
     """`gitops run` goes on with a rollout; what else the spec has changed meanwhile is for `apply`, with its plan."""
-    at_ten.edit("pipeline.yaml", "gpu: {type: L4}, rep", "gpu: {type: L4}, args: {max-model-len: 4096}, rep")
+    at_ten.edit("pipeline.yaml", "replicas: {min: 2, max: 4}", "replicas: {min: 2, max: 3}")
     at_ten.edit("pipeline.yaml", "hostnames: [chat.acme.example]", "hostnames: [talk.acme.example]")
     until_weight(at_ten, "dev/chat", 50)
     at_ten.gitops("diff", expect=0)
-    for version in ("1-0-0", "1-1-0"):
-        assert "4096" not in deployed(at_ten, "dev", version)
+    assert largest(at_ten, "1-1-0") == 4
     assert "talk" not in json.dumps(live_of(at_ten, "production")["HTTPRoute acme-production/chat"])
     pending = at_ten.gitops("plan", "--format", "json", expect=2).json
     assert {change["unit"] for change in pending["changes"]} == {"dev/chat", "production/chat"}
     at_ten.gitops("apply", "--yes")
-    assert "4096" in deployed(at_ten, "dev", "1-1-0")
+    assert largest(at_ten, "1-1-0") == 3
     check_consistent(at_ten)
     at_ten.gitops("plan", expect=0)
 
