@@ -15,6 +15,10 @@ from gitops.cli import rollout
 from gitops.errors import GitopsError
 from gitops.rollout.release import dump_release, parse_release
 from gitops.rollout.state import Approval
+from gitops.spec.frozen import runs_of
+from gitops.spec.load import load_spec
+from gitops.values import UnitKey
+from gitops.world.files import read_project
 from tests.cli.small import DEV, release_chat, repository, small_project
 from tests.support.project import Outcome, Project, run_git
 from tests.world.git.repositories import need, sh
@@ -109,7 +113,7 @@ class Clone:
     """Somebody who may push, with plain git."""
 
     def __init__(self, project: Project) -> None:
-        self.path = project.path / "clone"
+        self.project, self.path = project, project.path / "clone"
         self.keys = project.path / "keys"
         run_git(project.path, "clone", "-q", str(repository(project, embedded=False)), str(self.path))
 
@@ -119,7 +123,11 @@ class Clone:
         release = parse_release(record.read_bytes(), RECORD)
         kept = release.rejected if rejected else ()
         record.write_bytes(
-            dump_release(replace(release, approvals=(*release.approvals, Approval(digest, by)), rejected=kept))
+            dump_release(
+                replace(
+                    release, approvals=(*release.approvals, Approval(digest, by, runs(self.project))), rejected=kept
+                )
+            )
         )
 
     def push(self, message: str, key: str = "") -> str:
@@ -130,9 +138,16 @@ class Clone:
         return run_git(self.path, "rev-parse", "HEAD").strip()
 
 
-def approval_message(by: str) -> str:
+def runs(project: Project) -> str:
+    """The digest over everything that pods of the spec's chat run."""
+    read = read_project(project.path)
+    return runs_of(load_spec(read.pipeline, read.environments).models[UnitKey("dev", "chat")])
+
+
+def approval_message(project: Project, by: str) -> str:
     """Exactly what `gitops approve` would write."""
     words = {"Rollout": "01HX", "Model": "chat", "Environment": "dev", "Version": "1.1.0", "Digest": DIGEST}
+    words["Runs"] = runs(project)
     words |= {"Previous-Version": "1.0.0", "Weight": "0", "Decision": "approve", "By": by, "Reason": "approves"}
     trailers = "\n".join(f"{key}: {value}" for key, value in {**words, "Time": "2026-01-01T00:00:00Z"}.items())
     return f"rollout(dev/chat): {by} approves 1.1.0\n\napproves\n\n{trailers}"
@@ -163,11 +178,11 @@ def test_what_is_forged_does_not_count_and_the_hold_says_why(project: Project) -
     thief.push("release: nothing to see here")
     by_hand = f"1.1.0 waits for approval: 0 of 1; not counted: {ANN} has approved by no commit"
     assert holds(project) == f"{by_hand}: the record was edited by hand"
-    unsigned = thief.push(approval_message(ANN))
+    unsigned = thief.push(approval_message(project, ANN))
     assert f"{ANN} approved by commit {unsigned[:10]}, which is not signed by an SSH key" in holds(project)
-    by_bob = thief.push(approval_message(ANN), key="bob")
+    by_bob = thief.push(approval_message(project, ANN), key="bob")
     assert f"{ANN} approved by commit {by_bob[:10]}, which is signed by {BOB}" in holds(project)
-    by_cat = thief.push(approval_message(ANN), key="cat")
+    by_cat = thief.push(approval_message(project, ANN), key="cat")
     assert f"commit {by_cat[:10]}, which is signed by a key that approvals.signers does not have" in holds(project)
     # What the record holds stays as it is, and the real approval counts beside it.
     sign_with(project, "ann")
@@ -211,7 +226,7 @@ def test_a_hand_made_signed_commit_is_as_good_as_ours(project: Project) -> None:
     signers(project, "ann")
     ann = Clone(project)
     ann.write_approval(ANN)
-    ann.push(approval_message(ANN), key="ann")
+    ann.push(approval_message(project, ANN), key="ann")
     assert passed(project)["decision"] == "start"
 
 
