@@ -58,6 +58,16 @@ class ObjectRef:
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
 
 
+class Proof(NamedTuple):
+    """A signature over an artifact's digest as it was found, so that it can be verified again at any time."""
+
+    kind: Literal["detached", "statement", "sigstore"]
+    """A `.sig` file, an in-toto statement's envelope, or a Sigstore bundle."""
+    by: str
+    """Who it was by when it was found, for the reader: a key's id or an identity. It proves nothing."""
+    data: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Owner:
     """Whose an object on a cluster is: a pipeline's, as one GitOps repository has it, under one name of the cluster.

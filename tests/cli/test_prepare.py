@@ -150,7 +150,7 @@ def test_a_checkpoint_is_built_validated_and_released_in_one_apply(project: Proj
     assert f"Artifact: {digest}" in message
     report = run_git(repository(project), "show", "main:artifacts/iris/1.0.0.report.json")
     assert json.loads(report)["passed"] is True
-    (signer,) = said["signers"]
+    (signer,) = [one["by"] for one in said["signatures"]]
     assert f"signed by {signer}" in message
     (statement,) = provenance.read((artifact.parent / "1.0.0.intoto.jsonl").read_bytes())
     assert statement.line, "it is an envelope"

@@ -115,7 +115,7 @@ def test_production_waits_for_a_signature(project: Project, key: Path) -> None:
     where = repository(project)
     kept = json.loads(run_git(where, "show", "main:artifacts/search/1.1.0.json"))
     assert kept["artifact"]["digest"] == digest_of(project, "1.1.0")
-    (signer,) = kept["signers"]
+    (signer,) = [one["by"] for one in kept["signatures"]]
     assert signer.startswith("SHA256:")
     start = run_git(where, "log", "--format=%B", "--grep=rollout(production/search): start 1.1.0")
     assert f"signed by {signer}" in start.replace("Signed", "signed")

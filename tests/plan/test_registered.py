@@ -12,7 +12,7 @@ from gitops.spec.frozen import dump_model
 from gitops.spec.load import load_spec
 from gitops.spec.resolved import SourceFile, Spec
 from gitops.spec.unbuilt import UNBUILT
-from gitops.values import UnitKey
+from gitops.values import Proof, UnitKey
 
 PIPELINE = """\
 apiVersion: gitops/v1
@@ -63,7 +63,7 @@ def signing(text: str = SIGNED, *, digest: str = "d") -> Spec:
 
 def signed(by: str = "SHA256:x", *, digest: str = "d") -> Registrations:
     one = Registration("plain", "1.0.0", "s3://models/plain/1.0.0", f"sha256:{digest * 64}", "onnx", "t")
-    return {VersionKey("plain", "1.0.0"): replace(one, signers=(by,) if by else ())}
+    return {VersionKey("plain", "1.0.0"): replace(one, proofs=(Proof("detached", by, b"x"),) if by else ())}
 
 
 def known(version: str = "1.0.0") -> Registrations:
@@ -155,10 +155,32 @@ def test_what_is_signed_is_released() -> None:
     assert (found.waiting, found.missing, found.unsigned, found.withheld) == ({}, {}, frozenset(), frozenset())
 
 
-def test_a_registration_without_signers_is_asked_again() -> None:
+def test_a_registration_without_signatures_is_asked_again() -> None:
     found = registered(signing(), Stored(None), signed(by=""))
-    assert found.waiting == {PLAIN: "1.0.0 has no verified signature yet"}
+    assert found.waiting == {PLAIN: "1.0.0 has no verified signature yet: none is recorded"}
     assert list(found.missing) == [("plain", "1.0.0")]
+
+
+def test_what_is_recorded_of_signatures_is_verified_each_time() -> None:
+    """By the keys of today; who the record says that it was by counts for nothing."""
+    asked: list[Registration] = []
+
+    def flaw(one: Registration) -> str:
+        asked.append(one)
+        return "no trusted key has signed this"
+
+    found = registered(signing(), Stored(None), signed(), flaw=flaw)
+    assert found.waiting == {PLAIN: "1.0.0 has no verified signature yet: no trusted key has signed this"}
+    assert (list(found.missing), found.unsigned) == ([("plain", "1.0.0")], {("plain", "1.0.0")})
+    assert asked == list(signed().values())
+    assert not registered(signing(), running(), signed(), flaw=flaw).waiting
+
+
+def running() -> Stored:
+    """What runs already is asked for no signature."""
+    model = signing().models[PLAIN]
+    stable = ReleasedVersion(model.version, model.artifact.digest, "2026-01-01T00:00:00Z")
+    return Stored("head", {PLAIN: Release(PLAIN, stable, Rendered("sha256:0"), models={"1.0.0": dump_model(model)})})
 
 
 def test_a_signature_of_another_artifact_is_a_contradiction() -> None:

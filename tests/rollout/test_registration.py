@@ -20,6 +20,7 @@ from gitops.rollout.registration import (
     told,
 )
 from gitops.rollout.release import SpecSource
+from gitops.values import Proof
 
 BUILT = Registration(
     model="iris",
@@ -33,13 +34,13 @@ BUILT = Registration(
     gates=("golden: pass (3 of 3)",),
     report=f"sha256:{'c' * 64}",
     provenance=("training data 2026-10, seed 7",),
-    signers=("SHA256:release",),
+    proofs=(Proof("detached", "SHA256:release", b"\x00signature"),),
 )
 
 
 def test_what_is_written_is_read_back() -> None:
     assert parse_registration(dump_registration(BUILT), "x") == BUILT
-    bare = replace(BUILT, source="", stages=(), gates=(), report="", provenance=(), signers=())
+    bare = replace(BUILT, source="", stages=(), gates=(), report="", provenance=(), proofs=())
     assert parse_registration(dump_registration(bare), "x") == bare
     assert b"build" not in dump_registration(bare)
 
@@ -60,6 +61,13 @@ def test_what_somebody_edited_is_refused(data: bytes) -> None:
     with pytest.raises(GitopsError, match="no registration") as refused:
         parse_registration(data, path)
     assert refused.value.where == "artifacts/iris/1.2.0.json"
+
+
+def test_a_line_that_only_names_a_signer_says_nothing() -> None:
+    """Also what an older gitops wrote: it kept the name and not the signature."""
+    bare = dump_registration(replace(BUILT, proofs=()))
+    named = bare.replace(b'"kind"', b'"signers": ["nobody"],\n  "kind"', 1)
+    assert parse_registration(named, "x").signers == ()
 
 
 def test_an_edited_number_is_refused() -> None:
@@ -87,9 +95,9 @@ def test_the_commit_says_what_was_built_and_validated() -> None:
         f"Report: {BUILT.report}",
         f"Spec-Commit: {'d' * 40}",
     ]
-    validated = registration_message(replace(BUILT, stages=(), source="", provenance=(), signers=()), SpecSource())
+    validated = registration_message(replace(BUILT, stages=(), source="", provenance=(), proofs=()), SpecSource())
     assert validated.startswith("artifact(iris): 1.2.0 is validated\n\ngolden: pass (3 of 3)\n\nModel: iris\n")
-    signed = registration_message(BUILT, SpecSource(), before=replace(BUILT, signers=()))
+    signed = registration_message(BUILT, SpecSource(), before=replace(BUILT, proofs=()))
     assert signed.startswith("artifact(iris): 1.2.0 is signed\n\nsigned by SHA256:release\n\nModel: iris\n")
 
 

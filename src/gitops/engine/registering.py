@@ -29,6 +29,7 @@ from gitops.rollout.registration import (
 )
 from gitops.rollout.release import time_of
 from gitops.spec.pipeline import Model
+from gitops.values import Proof
 
 if TYPE_CHECKING:
     from gitops.stages.build.runner import BuildResult
@@ -71,9 +72,9 @@ def _register(session: Session, key: VersionKey, model: Model, endpoint: str) ->
     else:
         one = before or _registration(session, key, model, model.artifact.digest)
     if key in session.registered.unsigned:
-        one = replace(one, signers=_signers(session, key, one))
-        one = replace(one, provenance=one.provenance or _told(session, one)) if one.signers else one
-    if not one.signers and (before or not has_to_register(model)):
+        one = replace(one, proofs=_proofs(session, key, one))
+        one = replace(one, provenance=one.provenance or _told(session, one)) if one.proofs else one
+    if not one.proofs and (before or not has_to_register(model)):
         return None
     commit = _commit(session, one, report.data, before)
     done = "verified, signed by" if before else "registered as"
@@ -102,16 +103,16 @@ def _registration(session: Session, key: VersionKey, model: Model, digest: str) 
     return Registration(key.model, key.version, artifact.uri, digest, artifact.format, at)
 
 
-def _signers(session: Session, key: VersionKey, one: Registration) -> tuple[str, ...]:
-    """Who has signed the artifact, of those that the policy trusts; empty, with a word to the user, when nobody has."""
+def _proofs(session: Session, key: VersionKey, one: Registration) -> tuple[Proof, ...]:
+    """The signatures over the artifact that the policy asks for; none, with a word to the user, where one lacks."""
     from gitops.stages.signature import NotVerified
-    from gitops.stages.verification import policy_trust, verified_signers
+    from gitops.stages.verification import found_proofs, policy_trust
 
     policy = session.spec.pipeline.signatures
     assert policy is not None
     trust = policy_trust(policy, session.options.project)
     try:
-        return verified_signers(one.uri, one.digest, trust, session.options.project)
+        return found_proofs(one.uri, one.digest, trust, session.options.project)
     except NotVerified as error:
         session.options.progress(f"{key.model} {key.version} waits: {str(error).replace(' MODEL ', f' {key.model} ')}")
         return ()

@@ -16,6 +16,7 @@ from gitops.plan.revisions import revised
 from gitops.plan.stored import Stored
 from gitops.render.renderer import Renderer
 from gitops.render.templates import Compiled, Templates, templates_of
+from gitops.rollout.registration import Registration
 from gitops.rollout.release import SpecSource
 from gitops.spec.load import load_spec
 from gitops.spec.resolved import Spec
@@ -195,7 +196,7 @@ def _session(options: Options, read: _Read) -> Session:
     world = World(read.spec, options.project, options.kind, options.progress, options.stopped)
     try:
         # What is broken starts nothing, so that nothing is waited for either.
-        found = Registered(read.spec) if read.broken else _registered(read.spec, world)
+        found = Registered(read.spec) if read.broken else _registered(read.spec, world, options.project)
     except BaseException:
         world.close()
         raise
@@ -212,9 +213,23 @@ def _session(options: Options, read: _Read) -> Session:
     )
 
 
-def _registered(spec: Spec, world: World) -> Registered:
+def _registered(spec: Spec, world: World, project: Path) -> Registered:
     if not may_wait(spec):
         return Registered(spec)
     stored = world.stored()
     asked = asked_for(spec, stored)
-    return registered(spec, stored, *read_registrations(world.repository(), stored.head, asked))
+    known, damaged = read_registrations(world.repository(), stored.head, asked)
+    return registered(spec, stored, known, damaged, lambda one: _flaw(spec, one, project))
+
+
+def _flaw(spec: Spec, one: Registration, project: Path) -> str:
+    """Why what a registration keeps of signatures does not hold by the policy and its keys as they are now."""
+    from gitops.stages.verification import flaw_of, policy_trust
+
+    policy = spec.pipeline.signatures
+    assert policy is not None, "asked only where a policy wants signatures"
+    try:
+        return flaw_of(one.proofs, one.digest, policy_trust(policy, project))
+    except GitopsError as error:
+        # A key that cannot be read, or a package that is missing: no reason to stop what asks for no signature.
+        return f"it cannot be verified here: {error}"

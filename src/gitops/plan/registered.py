@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -79,11 +79,17 @@ def asked_for(spec: Spec, stored: Stored) -> dict[VersionKey, Model]:
 
 
 def registered(
-    spec: Spec, stored: Stored, known: Registrations, damaged: Mapping[VersionKey, str] = MappingProxyType({})
+    spec: Spec,
+    stored: Stored,
+    known: Registrations,
+    damaged: Mapping[VersionKey, str] = MappingProxyType({}),
+    flaw: Callable[[Registration], str] = lambda _: "",
 ) -> Registered:
     """Fill in what builds made; where a version may not be released yet, the unit stays with what it runs, or away.
 
-    `damaged` are versions whose registration is there and cannot be read, with the reason.
+    `damaged` are versions whose registration is there and cannot be read, with the reason. `flaw` says why the
+    signatures of a registration do not hold by the keys that are trusted now; empty if they do. It is asked only about
+    what a policy wants to be signed.
     """
     asked = asked_for(spec, stored)
     if not asked:
@@ -92,11 +98,17 @@ def registered(
     models: dict[UnitKey, Model] = {}
     waiting: dict[UnitKey, str] = {}
     unsigned: set[VersionKey] = set()
+    flaws: dict[VersionKey, str] = {}
     for unit, model in spec.models.items():
         key = VersionKey(unit.model, model.version)
         one = known.get(key)
         made = with_artifact(model, one) if one and has_to_register(model) and key not in contradicted else model
-        signs = not (one and one.signers) and _needs_signature(spec, unit, made, stored)
+        signs, why = _needs_signature(spec, unit, made, stored), ""
+        if signs and one:
+            if key not in flaws:
+                flaws[key] = flaw(one) if one.proofs else "none is recorded"
+            why = flaws[key]
+            signs = bool(why)
         if signs:
             unsigned.add(key)
         if key in damaged:
@@ -106,7 +118,7 @@ def registered(
         elif one is None and has_to_register(model):
             waiting[unit] = f"{model.version} is not {_wanted(model)} yet"
         elif signs:
-            waiting[unit] = f"{model.version} has no verified signature yet"
+            waiting[unit] = f"{model.version} has no verified signature yet{f': {why}' if why else ''}"
         else:
             models[unit] = made
             continue

@@ -6,6 +6,7 @@ version: it is refused, so that a digest that was judged is the digest that is s
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -15,9 +16,11 @@ import orjson
 
 from gitops.errors import GitopsError
 from gitops.rollout.release import API_VERSION, SpecSource
+from gitops.values import Proof
 
 KIND = "Registration"
 ARTIFACTS = "artifacts"
+_PROOFS = ("detached", "statement", "sigstore")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,13 @@ class Registration:
     """Digest of the full report, which lies beside this file; empty without gates."""
     provenance: tuple[str, ...] = ()
     """Where the version comes from, a line each."""
-    signers: tuple[str, ...] = ()
-    """Who has signed the artifact, of those that were trusted when it was verified."""
+    proofs: tuple[Proof, ...] = ()
+    """The signatures over the artifact's digest; each plan verifies them by the keys that are trusted then."""
+
+    @property
+    def signers(self) -> tuple[str, ...]:
+        """Who had signed the artifact when it was verified, for the reader."""
+        return tuple(one.by for one in self.proofs)
 
 
 def registration_path(model: str, version: str) -> str:
@@ -83,8 +91,10 @@ def dump_registration(one: Registration) -> bytes:
         data["validation"] = {"gates": list(one.gates), "report": one.report}
     if one.provenance:
         data["provenance"] = list(one.provenance)
-    if one.signers:
-        data["signers"] = list(one.signers)
+    if one.proofs:
+        data["signatures"] = [
+            {"kind": proof.kind, "by": proof.by, "data": base64.b64encode(proof.data).decode()} for proof in one.proofs
+        ]
     return orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
@@ -120,7 +130,7 @@ def parse_registration(data: bytes, path: str) -> Registration:
             gates=tuple(map(_text, validation.get("gates", ()))),
             report=_text(validation.get("report", "")),
             provenance=tuple(map(_text, raw.get("provenance", ()))),
-            signers=tuple(map(_text, raw.get("signers", ()))),
+            proofs=tuple(map(_proof, raw.get("signatures", ()))),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise GitopsError(
@@ -161,6 +171,12 @@ def _build_lines(one: Registration) -> Iterator[str]:
         figures = ", ".join(f"{name} {value:.4g}" for name, value in stage.figures.items())
         yield f"{stage.stage}: {figures}" if figures else stage.stage
         yield from (f"{stage.stage}: {note}" for note in stage.notes)
+
+
+def _proof(raw: Any) -> Proof:
+    if raw["kind"] not in _PROOFS:
+        raise ValueError(raw["kind"])
+    return Proof(raw["kind"], _text(raw["by"]), base64.b64decode(_text(raw["data"]), validate=True))
 
 
 def _text(value: Any) -> str:

@@ -13,6 +13,7 @@ from gitops.stages import provenance, signature
 from gitops.stages.artifacts import digest_of, read_beside
 from gitops.stages.digest import Digested, Progress
 from gitops.stages.results import Check, GateResult
+from gitops.values import Proof
 
 FILES_TOLD = 100
 """Files that differ and are told one by one; of further ones only the number."""
@@ -149,15 +150,15 @@ def _sigstore(found: _Findings, digest: str, uri: str, project: Path, trust: Tru
         found.add("sigstore", False, wanted, error.what)
 
 
-def verified_signers(uri: str, digest: str, trust: Trust, project: Path) -> tuple[str, ...]:
-    """Who has signed a digest, by what lies beside the artifact, of which nothing else is read.
+def found_proofs(uri: str, digest: str, trust: Trust, project: Path) -> tuple[Proof, ...]:
+    """The signatures over a digest that lie beside the artifact, of which nothing else is read.
 
-    A key by its id, then an identity, as far as trust names them. Raises NotVerified where one of the two is
+    One by a key, then one by an identity, as far as trust names them. Raises NotVerified where one of the two is
     missing, GitopsError when the store does not answer.
     """
-    signers = []
+    proofs = []
     if trust.keys:
-        signers.append(_key_of(uri, digest, trust.keys, project))
+        proofs.append(_proof_by_key(uri, digest, trust.keys, project))
     if trust.identity:
         findings = _Findings()
         _sigstore(findings, digest, uri, project, trust)
@@ -165,16 +166,47 @@ def verified_signers(uri: str, digest: str, trust: Trust, project: Path) -> tupl
         if wrong:
             hint = f"sign it as {trust.identity.identity}, then run the same command again"
             raise signature.NotVerified(f"its Sigstore bundle: {wrong.got}", where=uri, hint=hint)
-        signers.append(trust.identity.identity)
-    return tuple(signers)
+        bundle = read_beside(uri, signature.BUNDLE_SUFFIX, project=project) or b""
+        proofs.append(Proof("sigstore", trust.identity.identity, bundle))
+    return tuple(proofs)
 
 
-def _key_of(uri: str, digest: str, keys: Sequence[signature.Key], project: Path) -> str:
+def flaw_of(proofs: Sequence[Proof], digest: str, trust: Trust) -> str:
+    """Why these signatures are not what the trust asks for over this digest, for a sentence; empty if they are.
+
+    Nothing is read and nobody is asked: the signatures are verified anew, and what they call their signer is nothing.
+    """
+    said = ""
+    for wanted, kinds in ((bool(trust.keys), ("detached", "statement")), (trust.identity is not None, ("sigstore",))):
+        flaws = [_flaw(one, digest, trust) for one in proofs if one.kind in kinds] if wanted else [""]
+        if all(flaws):
+            said = said or (flaws[0] if flaws else f"no signature of the kind {listed(kinds, 'or')} is recorded")
+    return said
+
+
+def _flaw(proof: Proof, digest: str, trust: Trust) -> str:
+    try:
+        if proof.kind == "detached":
+            signature.verify_digest(digest, proof.data, trust.keys)
+            return ""
+        if proof.kind == "statement":
+            payload = signature.verify_envelope(proof.data, trust.keys, provenance.PAYLOAD).payload
+        else:
+            assert trust.identity is not None
+            payload = signature.verify_bundle(proof.data, digest, trust.identity).payload
+        about = payload == digest.encode() or any(one.content == digest for one in provenance.read(payload))
+        return "" if about else "the recorded signature is over something else"
+    except GitopsError as error:
+        return error.what
+
+
+def _proof_by_key(uri: str, digest: str, keys: Sequence[signature.Key], project: Path) -> Proof:
     found: list[str] = []
     detached = read_beside(uri, signature.SUFFIX, project=project)
     if detached is not None:
         try:
-            return signature.verify_digest(digest, detached, keys, f"{uri}{signature.SUFFIX}").signer
+            signer = signature.verify_digest(digest, detached, keys, f"{uri}{signature.SUFFIX}").signer
+            return Proof("detached", signer, detached)
         except signature.NotVerified as error:
             found.append(f"{signature.SUFFIX}: {error.what}")
     statements = read_beside(uri, provenance.SUFFIX, project=project)
@@ -182,7 +214,8 @@ def _key_of(uri: str, digest: str, keys: Sequence[signature.Key], project: Path)
     for one in provenance.read(statements, where) if statements else ():
         if one.content == digest and one.line is not None:
             try:
-                return signature.verify_envelope(one.line, keys, provenance.PAYLOAD, where).signer
+                signer = signature.verify_envelope(one.line, keys, provenance.PAYLOAD, where).signer
+                return Proof("statement", signer, one.line)
             except signature.NotVerified as error:
                 found.append(f"{provenance.SUFFIX}: {error.what}")
     what = "; ".join(dict.fromkeys(found)) or "no signature lies beside it"
