@@ -5,12 +5,15 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
+from gitops.plan.model import FileChange
+from gitops.plan.saved import dump_plan, load_plan
 from tests.cli.consistency import check_consistent
 from tests.cli.small import commits, live, release_chat, repository, small_project
 from tests.cli.staged import clock, record
@@ -522,6 +525,33 @@ def test_a_saved_plan_is_refused_when_anything_is_not_as_it_was(applied: Project
     run_git(repository(applied), "update-ref", "refs/heads/main", empty_commit(applied))
     done = applied.gitops("apply", str(saved), "--yes", "--embedded", expect=1)
     assert "the GitOps repository moved" in done.err
+
+
+def test_of_a_saved_plan_nothing_is_done_that_its_base_does_not_give(applied: Project, tmp_path: Path) -> None:
+    """Whoever can edit the file can make its checksum anew."""
+    saved = tmp_path / "plan.json"
+    release_chat(applied)
+    applied.gitops("plan", "--out", str(saved), "--embedded", expect=2)
+    made = load_plan(saved.read_bytes(), "")
+    step = made.steps[0]
+    backdoor = {path: text and text.replace(b"vllm/vllm-openai", b"evil/vllm") for path, text in step.files.items()}
+    workflow = FileChange("local", "create", ".github/workflows/steal.yml", b"on: push")
+    doomed = replace(made.objects[0], action="delete", reason="surplus")
+    for edited, what in (
+        (replace(made, steps=(replace(step, files=backdoor),)), "step 1 of dev/chat"),
+        (replace(made, files=(*made.files, workflow)), "file .github/workflows/steal.yml"),
+        (replace(made, objects=(*made.objects, doomed)), "object "),
+        (replace(made, steps=(), files=(), releases=()), "file "),
+    ):
+        saved.write_bytes(dump_plan(edited))
+        done = applied.gitops("apply", str(saved), "--yes", "--embedded", expect=1)
+        assert f"{what}" in done.err
+        assert "was edited" in done.err
+        assert "evil" not in done.out
+    assert commits(applied) == 1
+    saved.write_bytes(dump_plan(made))
+    applied.gitops("apply", str(saved), "--yes", "--embedded")
+    check_consistent(applied)
 
 
 def empty_commit(project: Project) -> str:

@@ -12,6 +12,7 @@ from gitops.plan.model import (
     ClusterInfrastructure,
     FileChange,
     LeftAlone,
+    Making,
     ObjectChange,
     Outlook,
     Plan,
@@ -108,4 +109,5 @@ plans = st.builds(
     seen=st.dictionaries(text, text, max_size=3).map(MappingProxyType),
     models=numbers,
     environments=many(st.sampled_from(["dev", "production"]) | text, 3),
+    making=st.builds(Making, numbers, many(text, 3)),
 )

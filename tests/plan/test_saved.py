@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gitops.errors import GitopsError
-from gitops.plan.model import FileChange, Plan
-from gitops.plan.saved import dump_plan, load_plan
+from gitops.plan.model import FileChange, Making, Plan
+from gitops.plan.saved import difference, dump_plan, load_plan
 from gitops.view.plan_json import plan_json
 from tests.plan.strategies import patient, plans
 from tests.view.plans import bump, drift, large
@@ -84,3 +84,36 @@ def test_fields_of_another_version_are_refused() -> None:
     document["digest"] = saved._digest(document)
     with pytest.raises(GitopsError, match="another version"):
         load_plan(orjson.dumps(document), "plan.json")
+
+
+# --- Against the plan that is made again ---------------------------------------------------------------------
+
+
+@patient
+@given(plans)
+def test_a_plan_is_what_it_is_again(plan: Plan) -> None:
+    assert difference(load_plan(dump_plan(plan), "plan.json"), plan) == ""
+
+
+@patient
+@given(plans, plans)
+def test_whatever_is_done_is_compared(plan: Plan, other: Plan) -> None:
+    """Whatever apply would push, apply or delete, and whatever Terraform would do."""
+    for part in ("files", "steps", "message", "infrastructure", "releases"):
+        edited = dataclasses.replace(plan, **{part: getattr(other, part)})
+        assert bool(difference(edited, plan)) == (getattr(edited, part) != getattr(plan, part)), part
+
+
+def test_another_order_of_steps_or_another_path_is_a_difference() -> None:
+    plan, extra = bump(), FileChange("dev/chat", "create", ".github/workflows/steal.yml", b"on: push")
+    assert difference(dataclasses.replace(plan, files=(*plan.files, extra)), plan) == f"file {extra.path}"
+    assert difference(plan, dataclasses.replace(plan, files=(*plan.files, extra))) == f"file {extra.path}"
+    first = plan.objects[0]
+    doomed = dataclasses.replace(first, action="delete")
+    assert difference(dataclasses.replace(plan, objects=(doomed, *plan.objects[1:])), plan).startswith("object ")
+
+
+def test_what_only_tells_may_differ() -> None:
+    plan = bump()
+    told = dataclasses.replace(plan, warnings=("x",), capacity=(), outlook=(), making=Making(5, ("a",)))
+    assert difference(told, plan) == ""

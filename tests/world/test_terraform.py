@@ -91,6 +91,33 @@ def test_update_names_attributes_and_new_outputs_count(tmp_path: Path) -> None:
     assert (more.changes, more.changed_outputs, more.empty) == ((), ("more",), False)
 
 
+def test_a_saved_plan_says_itself_what_it_does(tmp_path: Path) -> None:
+    terraform = Terraform(tmp_path, ROOT)
+    made = terraform.plan(items("a"))
+    assert terraform.read(made.tfplan, items("a")) == made
+    module = {"terraform/modules/m/main.tf": 'output "x" {\n  value = 1\n}\n'}
+    calls = files('module "m" {\n  source = "../modules/m"\n}\n') | module
+    called = terraform.plan(calls)
+    assert terraform.read(called.tfplan, calls) == called
+
+
+def test_a_saved_plan_of_other_files_is_refused(tmp_path: Path) -> None:
+    """Another configuration, one module more, another variable: whoever wrote the file decides what is in it."""
+    terraform = Terraform(tmp_path, ROOT)
+    ours = items("a")
+    body = ours[f"{ROOT}/main.tf"]
+    evil = 'resource "terraform_data" "evil" {\n  provisioner "local-exec" {\n    command = "id"\n  }\n}\n'
+    for other, said in (
+        ({**ours, f"{ROOT}/main.tf": body + evil}, "main.tf"),
+        ({**ours, f"{ROOT}/more.tf": evil}, "more.tf"),
+        (items("a", value="2"), "variable value"),
+    ):
+        with pytest.raises(StalePlan, match=f"{said} in the saved tfplan"):
+            terraform.read(terraform.plan(other).tfplan, ours)
+    with pytest.raises(TerraformError):
+        terraform.read(b"no tfplan", ours)
+
+
 def test_destroy_is_a_saved_plan(tmp_path: Path) -> None:
     terraform = Terraform(tmp_path, ROOT)
     terraform.apply(terraform.plan(items("a")).tfplan, items("a"))

@@ -134,9 +134,7 @@ def apply(project: Path, flags: Flags, saved: Path | None, yes: bool, wait: bool
             # What could be registered is so by now.
             wanted = replace(planning.plan(session), registrations=())
         else:
-            wanted = _load(saved)
-            applying.check_fresh(session, wanted)
-            wanted = replace(wanted, refusals=session.options.allowed.without_allowed(wanted.refusals))
+            wanted = applying.made_again(session, _load(saved))
         _print_plan(wanted, "text", False)
         _refuse(wanted)
         if wanted.pending:

@@ -16,12 +16,17 @@ from gitops.errors import GitopsError, Moved, Refused, StalePlan
 from gitops.plan.leaving import refused_units
 from gitops.plan.meanwhile import other_than_asked
 from gitops.plan.model import Plan, Refusal
+from gitops.plan.saved import difference
 from gitops.plan.stored import Stored, owner_of
+from gitops.spec.promotion import frozen
 from gitops.spec.resolved import Spec
 from gitops.spec.rollouts import ready_timeout
 from gitops.values import LABEL_VERSION, Manifest, ObjectRef
 from gitops.world.converge import Failure, Work, converge
 from gitops.world.gather import read_cluster_files
+
+_SKEW = 300
+"""Seconds that the clocks of two machines may differ."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,30 @@ def apply(session: Session, wanted: Plan, *, saved: bool = False) -> Applied:
     left = {item.unit for item in (*wanted.left_alone, *wanted.unreachable)} | {failure.unit for failure in failures}
     failures += stamp_all(session, stored, left)
     return Applied(wanted, commit, work.done, tuple(failures))
+
+
+def made_again(session: Session, saved: Plan) -> Plan:
+    """A saved plan as it is made from its base now; of the file nothing is done but its tfplans.
+
+    Raises StalePlan when the base has moved, and when the file says anything that does not come of it.
+    """
+    check_fresh(session, saved)
+    if saved.making.now > session.world.clock.now() + _SKEW:
+        raise StalePlan("the saved plan is from the future", hint="plan again")
+    again = plan(session, again=saved)
+    if what := difference(saved, again):
+        moved = "live objects moved, or the file was edited" if what.startswith("object") else "the file was edited"
+        left = next((f"; {item.unit}: {item.reason}" for item in again.left_alone), "")
+        raise StalePlan(f"{what} is not what the saved plan's base gives: {moved}{left}", hint="plan again")
+    for change in again.releases:
+        if change.decision and (why := _frozen_since(session, saved.making.now, change.unit.environment)):
+            raise StalePlan(f"the saved plan is stale: {change.unit} is frozen by now, {why}", hint="plan again")
+    return again
+
+
+def _frozen_since(session: Session, then: int, environment: str) -> str:
+    settings = session.spec.environments[environment]
+    return "" if frozen(settings, then) else frozen(settings, int(session.world.clock.now()))
 
 
 def check_fresh(session: Session, wanted: Plan) -> None:

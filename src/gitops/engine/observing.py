@@ -29,16 +29,24 @@ class _Live:
     """What tells the cluster from others; empty where it does not exist yet or may not be asked."""
 
 
-def with_live(session: Session, draft: Plan, only: frozenset[str] | None, *, infrastructure: bool = True) -> Plan:
+def with_live(
+    session: Session,
+    draft: Plan,
+    only: frozenset[str] | None,
+    *,
+    infrastructure: bool = True,
+    tfplans: Mapping[str, bytes] | None = None,
+) -> Plan:
     """The draft with what live systems say; a cluster that cannot be looked at is named, and the others go on.
 
-    Raises GitopsError when none of several clusters, or the only one, can be looked at.
+    `tfplans` are read instead of made, one for each cluster. Raises GitopsError when none of several clusters, or the
+    only one, can be looked at.
     """
     from concurrent.futures import ThreadPoolExecutor
 
     def look(name: str) -> _Live | GitopsError:
         try:
-            return _observe(session, draft, name, infrastructure)
+            return _observe(session, draft, name, infrastructure, tfplans)
         except GitopsError as error:
             return error
 
@@ -79,10 +87,12 @@ def _reading_order(spec: Spec) -> Callable[[ObjectChange], tuple[int, str, str, 
     )
 
 
-def _observe(session: Session, draft: Plan, name: str, with_infrastructure: bool) -> _Live:
+def _observe(
+    session: Session, draft: Plan, name: str, with_infrastructure: bool, tfplans: Mapping[str, bytes] | None
+) -> _Live:
     """Compare one cluster and its infrastructure with what the repository will hold."""
     left_alone = any(entry.unit == name for entry in draft.left_alone)
-    infrastructure = _plan_infrastructure(session, name) if with_infrastructure and not left_alone else None
+    infrastructure = _plan_infrastructure(session, name, tfplans) if with_infrastructure and not left_alone else None
     changed = {change.path for change in draft.files}
     desired = _desired_objects(session, draft.base.head, name, draft.files)
     if infrastructure and not infrastructure.exists:
@@ -107,10 +117,15 @@ def _observe(session: Session, draft: Plan, name: str, with_infrastructure: bool
     return _Live(objects, infrastructure, warnings, cluster.identity())
 
 
-def _plan_infrastructure(session: Session, name: str) -> ClusterInfrastructure | None:
+def _plan_infrastructure(
+    session: Session, name: str, tfplans: Mapping[str, bytes] | None
+) -> ClusterInfrastructure | None:
     infrastructure = session.world.infrastructure(name)
-    if infrastructure is None:
+    if infrastructure is None or (tfplans is not None and name not in tfplans):
         return None
+    if tfplans is not None:
+        result = infrastructure.read(tfplans[name], session.root_files(name))
+        return ClusterInfrastructure(name, result.exists, result.changes, result.saved)
     session.options.progress(f"{name}: planning infrastructure")
     result = infrastructure.plan(session.root_files(name))
     return ClusterInfrastructure(name, result.exists, result.changes, result.saved)

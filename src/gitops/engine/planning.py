@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from gitops.engine.approving import uncounted
@@ -14,7 +14,7 @@ from gitops.errors import GitopsError
 from gitops.plan.census import NOTHING_SEEN
 from gitops.plan.desired import Changes, changes, render_stale, without_clusters
 from gitops.plan.leaving import out_of_reach, without
-from gitops.plan.model import Base, LeftAlone, Plan, Refusal
+from gitops.plan.model import Base, LeftAlone, Making, Plan, Refusal
 from gitops.plan.refusals import departures, refusals
 from gitops.plan.registered import VersionKey
 from gitops.plan.stored import Stored
@@ -24,22 +24,38 @@ from gitops.rollout.message import Released, commit_message
 from gitops.rollout.registration import Registration, told
 from gitops.rollout.release import SpecSource, time_of
 from gitops.spec.autoscaling import unscaled
+from gitops.values import base_version
 from gitops.world.gather import read_existing
 from gitops.world.git.checkout import contains, is_shallow
 
 
-def plan(session: Session, only: frozenset[str] | None = None) -> Plan:
+class _Names:
+    """Names for rollouts and commits: those of a plan that is made again, else new ones. Remembers what it gave."""
+
+    def __init__(self, given: Sequence[str] = ()) -> None:
+        self._left = list(reversed(given))
+        self.given: list[str] = []
+
+    def __call__(self) -> str:
+        self.given.append(self._left.pop() if self._left else new_rollout_id())
+        return self.given[-1]
+
+
+def plan(session: Session, only: frozenset[str] | None = None, again: Plan | None = None) -> Plan:
     """Everything that would change; with `only`, what would change for these units and clusters.
 
+    `again` is a saved plan to be made again: from its time, its names and its tfplans, which are read, not made.
     Raises GitopsError when something cannot be read, or when what was rendered is not what a cluster may get.
     """
     repository = session.world.repository()
-    stored, now = session.world.stored(), session.world.clock.now()
+    stored, now = session.world.stored(), again.making.now if again else int(session.world.clock.now())
+    names = _Names(again.making.ids if again else ())
+    commit = names()
     session = session.at(stored)
     spec, options = session.spec, session.options
     running = NOTHING_SEEN if options.offline else census(session, stored)
     approved = uncounted(session, stored)
-    wanted = render_stale(spec, session.renderer, stored, session.modules, int(now), approved, running)
+    wanted = render_stale(spec, session.renderer, stored, session.modules, now, approved, running)
     check_rendered(wanted.desired)
     existing, contents = read_existing(repository, stored, wanted)
     source = session.source
@@ -53,27 +69,31 @@ def plan(session: Session, only: frozenset[str] | None = None) -> Plan:
         wanted,
         existing,
         contents,
-        now=time_of(int(now)),
+        now=time_of(now),
         source=source,
         foreign_commits=foreign,
-        new_id=new_rollout_id,
+        new_id=names,
         known=session.registered.known,
     )
     if only is not None:
         found = _restrict(found, only)
     found = without_clusters(found, _newer_clusters(session, found, source))
-    draft = _draft(session, stored, _base(session, stored, source), found)
+    draft = _draft(session, stored, _base(session, stored, source), found, Making(now, (commit,)))
     held = {**wanted.waiting, **session.registered.waiting}
     waiting = (LeftAlone(str(unit), why) for unit, why in held.items())
     draft = replace(draft, waiting=tuple(one for one in waiting if only is None or one.unit in only))
     draft = replace(draft, warnings=(*draft.warnings, *unscaled(spec.models, spec.environments)))
     if not options.offline:
-        draft = with_live(session, draft, only)
+        draft = with_live(session, draft, only, tfplans=_tfplans(again) if again else None)
         draft = leave(session, draft, out_of_reach(spec, draft))
-    draft = with_outlook(session, stored, wanted, draft, int(now), only, running)
+    draft = with_outlook(session, stored, wanted, draft, now, only, running)
     draft = replace(draft, registrations=tuple(_to_register(session))) if only is None else draft
     refused = (*draft.refusals, *_contradicted(session), *refusals(draft, stored, options.allowed))
-    return replace(draft, refusals=refused)
+    return replace(draft, refusals=refused, making=Making(now, tuple(names.given)))
+
+
+def _tfplans(again: Plan) -> Mapping[str, bytes]:
+    return {one.cluster: one.saved for one in again.infrastructure}
 
 
 def leave(session: Session, whole: Plan, reasons: Mapping[str, str]) -> Plan:
@@ -99,7 +119,7 @@ def diff(session: Session) -> Plan:
     """How live objects differ from what the repository's head says; the spec's models play no part."""
     stored = session.world.stored()
     source = session.source
-    draft = _draft(session, stored, _base(session, stored, source), Changes((), (), (), (), {}))
+    draft = _draft(session, stored, _base(session, stored, source), Changes((), (), (), (), {}), Making())
     return with_live(session, draft, None, infrastructure=False)
 
 
@@ -142,7 +162,7 @@ def _base(session: Session, stored: Stored, source: SpecSource) -> Base:
     )
 
 
-def _draft(session: Session, stored: Stored, base: Base, found: Changes) -> Plan:
+def _draft(session: Session, stored: Stored, base: Base, found: Changes, making: Making) -> Plan:
     refused, warnings = departures(session.spec, stored)
     plan = Plan(
         base=base,
@@ -155,6 +175,7 @@ def _draft(session: Session, stored: Stored, base: Base, found: Changes) -> Plan
         seen=found.seen,
         models=len(session.spec.pipeline.models),
         environments=tuple(session.spec.environments),
+        making=making,
     )
     return replace(plan, message=_message(session, plan))
 
@@ -172,10 +193,10 @@ def _message(session: Session, plan: Plan) -> str:
         if change.action != "delete"
     ]
     removed = [change.unit for change in at_once if change.action == "delete"]
-    source, now = SpecSource(base.spec_commit, base.spec_modified), time_of(int(session.world.clock.now()))
-    found = {VersionKey(one.unit.model, one.version) for one in released if one.decision == "release"}
+    source = SpecSource(base.spec_commit, base.spec_modified)
+    found = {VersionKey(one.unit.model, base_version(one.version)) for one in released if one.decision == "release"}
     notes = [line for key, one in session.registered.known.items() if key in found for line in _notes(one)]
-    return commit_message(released, removed, clusters, new_rollout_id(), source, notes, now)
+    return commit_message(released, removed, clusters, plan.making.ids[0], source, notes, time_of(plan.making.now))
 
 
 def _notes(one: Registration) -> Iterator[str]:

@@ -34,6 +34,16 @@ class Base:
 
 
 @dataclass(frozen=True, slots=True)
+class Making:
+    """What a plan was made with beside its base: with the same, the same base gives the same plan again."""
+
+    now: int = 0
+    """Seconds of the epoch."""
+    ids: tuple[str, ...] = ()
+    """The name of the commit of everything that happens at once, then those of the rollouts, in their order."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReleaseChange:
     """A unit whose release changes. An `update` to the same version means that its configuration changed."""
 
@@ -194,6 +204,7 @@ class Plan:
     """For every unit that changes: the id of its release record at `base.head`, empty when there was none."""
     models: int = 0
     environments: tuple[str, ...] = ()
+    making: Making = Making()
 
     @property
     def at_once(self) -> tuple[FileChange, ...]:

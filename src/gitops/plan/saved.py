@@ -1,14 +1,16 @@
 """The saved plan of `gitops plan --out`: the plan's document, and everything needed to rebuild the same Plan.
 
-The digest finds a truncated or edited file. It is no signature: who may write the file decides what it says.
-It can hold a tfplan, and with that secrets: write it for its owner only.
+The digest finds a truncated or edited file. It is no signature: whoever may write the file can make it anew. So
+nothing of it is done but its tfplans: apply makes the plan again from its base, and `difference` finds what the file
+says otherwise. It can hold a tfplan, and with that secrets: write it for its owner only.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from types import MappingProxyType
 from typing import Any
 
@@ -21,6 +23,7 @@ from gitops.plan.model import (
     ClusterInfrastructure,
     FileChange,
     LeftAlone,
+    Making,
     ObjectChange,
     Outlook,
     Plan,
@@ -63,6 +66,32 @@ def load_plan(data: bytes, path: str) -> Plan:
         return _plan(document["saved"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise GitopsError("this plan was saved by another version of gitops", where=path, hint=_AGAIN) from error
+
+
+def difference(saved: Plan, again: Plan) -> str:
+    """The first thing that a saved plan says otherwise than the one that was made again, for people; empty if none.
+
+    What only tells (capacity, outlook, warnings) may differ, as it goes by live numbers; refusals, by what is allowed.
+    """
+    for kind in ("file", "object", "release", "step", "infrastructure"):
+        pairs = zip_longest(_keyed(saved, kind), _keyed(again, kind))
+        if differing := next((here or there for here, there in pairs if here != there), None):
+            return f"{kind} {differing[0]}"
+    return "" if saved.message == again.message else "the commit's message"
+
+
+def _keyed(plan: Plan, kind: str) -> Iterator[tuple[str, object]]:
+    """Everything of a kind with what names it, in the plan's order; that order counts."""
+    for number, step in enumerate(plan.steps if kind == "step" else ()):
+        yield f"{number + 1} of {step.unit}", step
+    for file in plan.files if kind == "file" else ():
+        yield file.path, file
+    for change in plan.objects if kind == "object" else ():
+        yield f"{change.ref} on {change.cluster}", (change.action, change.path, change.uid, change.reason)
+    for release in plan.releases if kind == "release" else ():
+        yield str(release.unit), release
+    for cluster in plan.infrastructure if kind == "infrastructure" else ():
+        yield cluster.cluster, cluster
 
 
 def _parse(data: bytes, path: str) -> dict[str, Any]:
@@ -116,6 +145,7 @@ def _plan(saved: dict[str, Any]) -> Plan:
         "refusals": tuple(Refusal(**(item | {"units": tuple(item["units"])})) for item in saved["refusals"]),
         "seen": MappingProxyType(dict(saved["seen"])),
         "environments": tuple(saved["environments"]),
+        "making": Making(saved["making"]["now"], tuple(saved["making"]["ids"])),
     }
     return Plan(**(saved | rebuilt))
 

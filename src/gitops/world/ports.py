@@ -154,6 +154,9 @@ class Infrastructure(Protocol):
     def plan(self, files: Mapping[str, bytes]) -> InfrastructurePlan:
         """Compare `files` with what exists."""
 
+    def read(self, saved: bytes, files: Mapping[str, bytes]) -> InfrastructurePlan:
+        """What a saved plan does. Raises StalePlan when it was not made from these files."""
+
     def apply(self, saved: bytes, files: Mapping[str, bytes]) -> None:
         """Do exactly what the saved plan says. Raises StalePlan when the state has moved since."""
 

@@ -31,6 +31,13 @@ class EmbeddedInfrastructure:
         saved = orjson.dumps({"base": _digest(present), "desired": desired}, option=orjson.OPT_SORT_KEYS)
         return InfrastructurePlan(tuple(_changes(present, desired)), exists=bool(present), saved=saved)
 
+    def read(self, saved: bytes, files: Mapping[str, bytes]) -> InfrastructurePlan:
+        """It is what these files give now, or it is stale."""
+        plan = self.plan(files)
+        if plan.saved != saved:
+            raise StalePlan("the saved infrastructure plan is stale", where=self._root, hint="plan again")
+        return plan
+
     def apply(self, saved: bytes, files: Mapping[str, bytes]) -> None:
         """Make what the saved plan says exist. Raises StalePlan when something else was applied since."""
         plan = orjson.loads(saved)

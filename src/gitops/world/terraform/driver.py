@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from gitops.world.terraform import diagnostics
-from gitops.world.terraform.diagnostics import TerraformError
+from gitops.world.terraform.diagnostics import StaleTfplan, TerraformError
+from gitops.world.terraform.origin import foreign_part
 from gitops.world.terraform.process import Outcome, Runner
 from gitops.world.terraform.settings import cli_configuration, plugin_cache_lock, process_environment
 from gitops.world.terraform.tfplan import TerraformPlan, known_outputs, read_plan
@@ -65,6 +66,15 @@ class Terraform:
     def destroy_plan(self, files: Files) -> TerraformPlan:
         """What it takes to remove everything in the state; `apply` does it."""
         return self._plan(files, destroy=True)
+
+    def read(self, saved: bytes, files: Files) -> TerraformPlan:
+        """What a saved plan does. StaleTfplan when it was made from other files than these."""
+        with self._ready(files) as runner, self._workdir.tfplan(saved) as tfplan:
+            shown = json.loads(self._run(runner, "show", str(tfplan), json=True, stream=False).stdout)
+        if foreign := foreign_part(saved, shown, self._workdir.name, files):
+            what = f"{foreign} in the saved tfplan is not from the files that the spec gives"
+            raise StaleTfplan(what, where=self._workdir.name, hint="plan again")
+        return read_plan(shown, saved)
 
     def apply(self, saved: bytes, files: Files) -> dict[str, str]:
         """Do exactly what a saved plan says; the outputs that are not sensitive.

@@ -23,6 +23,10 @@ class TerraformInfrastructure:
         """A saved tfplan for these files."""
         return self._terraform.plan(files)
 
+    def read(self, saved: bytes, files: Mapping[str, bytes]) -> InfrastructurePlan:
+        """What that tfplan says of itself."""
+        return self._terraform.read(saved, files)
+
     def apply(self, saved: bytes, files: Mapping[str, bytes]) -> None:
         """Apply exactly that tfplan."""
         self._terraform.apply(saved, files)
