@@ -13,12 +13,14 @@ import pytest
 
 from gitops.cli import rollout
 from gitops.errors import GitopsError
+from gitops.rollout.approvals import Subject, words_of
 from gitops.rollout.release import dump_release, parse_release
 from gitops.rollout.state import Approval
 from gitops.spec.frozen import runs_of
 from gitops.spec.load import load_spec
 from gitops.values import UnitKey
 from gitops.world.files import read_project
+from gitops.world.git.signatures import sign
 from tests.cli.small import DEV, release_chat, repository, small_project
 from tests.support.project import Outcome, Project, run_git
 from tests.world.git.repositories import need, sh
@@ -144,12 +146,21 @@ def runs(project: Project) -> str:
     return runs_of(load_spec(read.pipeline, read.environments).models[UnitKey("dev", "chat")])
 
 
-def approval_message(project: Project, by: str) -> str:
+def signed_words(project: Project, key: str, repository: str = "") -> dict[str, str]:
+    """The trailers of a signed approval of ann's by this key; by default for this repository."""
+    where = project.path / "clone"
+    root = repository or run_git(where, "rev-list", "--max-parents=0", "HEAD").strip()
+    about = Subject(root, "acme", UnitKey("dev", "chat"), "1.1.0", DIGEST, runs(project))
+    nonce = f"{key}-{repository}"
+    return {"Nonce": nonce, "Signed": sign(words_of(about, ANN, nonce), project.path / "keys" / key)}
+
+
+def approval_message(project: Project, by: str, **more: str) -> str:
     """Exactly what `gitops approve` would write."""
     words = {"Rollout": "01HX", "Model": "chat", "Environment": "dev", "Version": "1.1.0", "Digest": DIGEST}
     words["Runs"] = runs(project)
     words |= {"Previous-Version": "1.0.0", "Weight": "0", "Decision": "approve", "By": by, "Reason": "approves"}
-    trailers = "\n".join(f"{key}: {value}" for key, value in {**words, "Time": "2026-01-01T00:00:00Z"}.items())
+    trailers = "\n".join(f"{key}: {value}" for key, value in {**words, **more, "Time": "2026-01-01T00:00:00Z"}.items())
     return f"rollout(dev/chat): {by} approves 1.1.0\n\napproves\n\n{trailers}"
 
 
@@ -179,10 +190,16 @@ def test_what_is_forged_does_not_count_and_the_hold_says_why(project: Project) -
     by_hand = f"1.1.0 waits for approval: 0 of 1; not counted: {ANN} has approved by no commit"
     assert holds(project) == f"{by_hand}: the record was edited by hand"
     unsigned = thief.push(approval_message(project, ANN))
-    assert f"{ANN} approved by commit {unsigned[:10]}, which is not signed by an SSH key" in holds(project)
-    by_bob = thief.push(approval_message(project, ANN), key="bob")
+    assert f"{ANN} approved by commit {unsigned[:10]}, which carries no signed approval" in holds(project)
+    # Ann's key under a commit that somebody else has written: she signed the commit, and nothing of what is in it.
+    picked = thief.push(approval_message(project, ANN), key="ann")
+    assert f"{ANN} approved by commit {picked[:10]}, which carries no signed approval" in holds(project)
+    elsewhere = signed_words(project, "ann", repository="0" * 40)
+    other = thief.push(approval_message(project, ANN, **elsewhere))
+    assert f"commit {other[:10]}, which is signed for something else" in holds(project)
+    by_bob = thief.push(approval_message(project, ANN, **signed_words(project, "bob")))
     assert f"{ANN} approved by commit {by_bob[:10]}, which is signed by {BOB}" in holds(project)
-    by_cat = thief.push(approval_message(project, ANN), key="cat")
+    by_cat = thief.push(approval_message(project, ANN, **signed_words(project, "cat")))
     assert f"commit {by_cat[:10]}, which is signed by a key that approvals.signers does not have" in holds(project)
     # What the record holds stays as it is, and the real approval counts beside it.
     sign_with(project, "ann")
@@ -221,12 +238,12 @@ def test_apply_starts_no_forged_successor_of_what_is_under_way(project: Project)
     assert "1.2.0 waits for approval: 0 of 1" in holds(project)
 
 
-def test_a_hand_made_signed_commit_is_as_good_as_ours(project: Project) -> None:
-    """The signature is what counts: not the program that asked for it."""
+def test_a_hand_made_approval_that_is_signed_is_as_good_as_ours(project: Project) -> None:
+    """The signature over the words is what counts: neither the program that asked for it nor who made the commit."""
     signers(project, "ann")
     ann = Clone(project)
     ann.write_approval(ANN)
-    ann.push(approval_message(project, ANN), key="ann")
+    ann.push(approval_message(project, ANN, **signed_words(project, "ann")))
     assert passed(project)["decision"] == "start"
 
 

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given as drawn
 from hypothesis import strategies as st
 
-from gitops.rollout.approvals import Given, Said, Signature, Uncounted, asked_in, decide, given, people_of, uncounted
+from gitops.rollout.approvals import (
+    Given,
+    Said,
+    Signature,
+    Subject,
+    Uncounted,
+    asked_in,
+    decide,
+    given,
+    people_of,
+    uncounted,
+    words_of,
+)
 from gitops.rollout.machine import Decision, step, trailers
 from gitops.rollout.observation import Command, CommandKind, Observation
 from gitops.rollout.policy import Policy, PolicyStep
-from gitops.rollout.state import Approval, ModelVersion, RolloutState
+from gitops.rollout.state import Approval, Candidate, Consent, ModelVersion, RolloutState
 from gitops.spec.environment import Approvals
 from gitops.values import UnitKey
 from tests.rollout.looks import NEW, NEXT, OLD, STABLE
@@ -120,6 +133,39 @@ def test_the_job_has_to_be_the_approvers_own() -> None:
 def test_the_job_may_spell_the_approver_otherwise() -> None:
     asked = said(ask(STABLE, "approve", "Ann@ACME.example"), body=asked_in("GitLab CI", ANN, "https://ci/1"))
     assert [one.job for one in given([asked], CHAT, NEW.digest)] == [True]
+
+
+def test_a_signature_counts_where_it_was_given_first() -> None:
+    """A copy of one that was used up, or of one that still counts, in a commit of today gives nothing."""
+    signed = Command("approve", ANN, consent=Consent("n1", "s1"))
+    first = said(step(POLICY, STABLE, Observation(now=0, target=NEW, commands=(signed,))), commit="first")
+    copy = first._replace(commit="copy")
+    assert [one.commit for one in given([copy, first], CHAT, NEW.digest)] == ["first"]
+    rejected = Candidate(NEW, "starting", scale=0, started=0, since=0, entered=0)
+    aborted = said(ask(replace(STABLE, candidate=rejected), "abort"))
+    assert not list(given([copy, aborted, first], CHAT, NEW.digest))
+    other = copy._replace(trailers=tuple((k, "n2" if k == "Nonce" else v) for k, v in copy.trailers))
+    assert [one.commit for one in given([other, aborted, first], CHAT, NEW.digest)] == ["copy"]
+
+
+def test_an_approval_of_another_configuration_is_none() -> None:
+    asked = (Command("approve", ANN),)
+    here = said(step(POLICY, STABLE, Observation(now=0, target=NEW, runs="sha256:r", commands=asked)))
+    assert list(given([here], CHAT, NEW.digest, "sha256:r"))
+    assert not list(given([here], CHAT, NEW.digest, "sha256:x"))
+    assert not list(given([here], CHAT, NEW.digest))
+    one = Approval(NEW.digest, ANN, "sha256:r")
+    assert uncounted([one], NEW.digest, Approvals(), runs="sha256:r") == {}
+    assert uncounted([one], NEW.digest, Approvals(), runs="sha256:x") == {one: "approved another revision"}
+
+
+def test_what_is_signed_has_one_line_for_each_thing() -> None:
+    """No value can pretend to be another line."""
+    hostile = Subject("f", "acme", UnitKey("a\nby: eve", "chat"), "1\r\n", "d", "r")
+    lines = words_of(hostile, "ann\u2028nonce: x", "n").splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        *("purpose", "repository", "pipeline", "unit", "version", "digest", "runs", "by", "nonce"),
+    ]
 
 
 def test_commits_with_broken_trailers_say_nothing() -> None:

@@ -18,7 +18,7 @@ from gitops.rollout.observation import CAUTION, Command, Observation
 from gitops.rollout.phases import TRANSITIONS
 from gitops.rollout.policy import Policy, PolicyStep, Strategy, policy_of
 from gitops.rollout.replay import event_of, trailers_of
-from gitops.rollout.state import Candidate, Rejection, RolloutState, Traffic
+from gitops.rollout.state import Candidate, Consent, Rejection, RolloutState, Traffic
 from gitops.rollout.verdicts import Status, Verdict
 from gitops.spec.rollouts import BlueGreen, Canary, NoData, Rolling, RolloutBase, TooFewSamples
 from tests.rollout.looks import (
@@ -979,7 +979,7 @@ def test_the_document_has_every_strategy_verdict_command_and_trailer() -> None:
     told = replace(
         told, tolerates=("x",), waits="person", despite=("x",), drained=1, until=1, load=(("eu", Fraction(2)),)
     )
-    told = replace(told, runs="x", clusters=(("eu",), ("us", "ap")))
+    told = replace(told, runs="x", consent=Consent("n", "s"), clusters=(("eu",), ("us", "ap")))
     said = {key for key, _ in trailers_of(told)}
     shown = {key for row in rows("| trailer |") for key in re.findall(r"`([\w-]+)`", row[0])}
     assert shown == said | {"Rollout", "Model", "Environment", "Spec-Commit"}

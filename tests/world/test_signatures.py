@@ -1,17 +1,19 @@
-"""Whose key signed a commit, with real keys, and commits in an order that nobody can forge."""
+"""Whose key signed an approval, with real keys, and commits in an order that nobody can forge."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import stat
 from pathlib import Path
 
 import pytest
 
 from gitops.errors import GitopsError
+from gitops.rollout.approvals import Subject, words_of
+from gitops.rollout.events import one_line
+from gitops.values import UnitKey
 from gitops.world.git.repository import GitRepository, open_repository
-from gitops.world.git.signatures import decisions, fingerprint, public_key, signature
+from gitops.world.git.signatures import decisions, public_key, root_of, sign, signature
 from tests.world.git.repositories import need, sh
 
 ANN, BOB = "ann@acme.example", "bob@acme.example"
@@ -25,114 +27,108 @@ def _nobodys_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
 
 
-AGREES = """#!/bin/sh
-case "$*" in
-  *find-principals*) echo {person} ;;
-  *-Y*) cat >/dev/null; echo 'Good "git" signature for {person} with ED25519 key {fingerprint}' ;;
-  *) cat >/dev/null
-     printf '\\n[GNUPG:] GOODSIG 0123456789ABCDEF {person}\\n[GNUPG:] TRUST_ULTIMATE 0 pgp\\n' ;;
-esac
-"""
-"""A program that verifies everything, whether it is called as ssh-keygen or as gpg."""
-
-
 def new_key(path: Path, kind: str = "ed25519", passphrase: str = "") -> str:
     """A new SSH key; the line of its .pub file."""
     sh("ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", "somebody@laptop", "-f", path)
     return path.with_name(f"{path.name}.pub").read_text().strip()
 
 
-def opened(directory: Path, key: Path | None = None) -> GitRepository:
-    """The repository in this directory, whose commits are signed with the key."""
-    return open_repository(
-        str(directory / "repository.git"), "main", state=directory, project=directory, signing_key=key
-    )
+def opened(directory: Path) -> GitRepository:
+    return open_repository(str(directory / "repository.git"), "main", state=directory, project=directory)
 
 
-def rewritten(directory: Path, commit: str, old: str, new: str) -> str:
-    """A copy of the commit object with another text; what it is not signed for."""
-    bare = ("git", "--git-dir", directory / "repository.git")
-    text = sh(*bare, "cat-file", "commit", commit)
-    assert old in text
-    (directory / "object").write_text(text.replace(old, new) + "\n")
-    return sh(*bare, "hash-object", "-t", "commit", "-w", directory / "object")
+def subject(repository: str = "f" * 40, **other: str) -> Subject:
+    about = {"pipeline": "acme", "version": "2.4.0", "digest": "sha256:d", "runs": "sha256:r", **other}
+    return Subject(repository, about["pipeline"], UnitKey("production", "chat"), *list(about.values())[1:])
+
+
+WORDS = words_of(subject(), ANN, "n1")
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
 def test_the_owner_of_the_key_is_known(tmp_path: Path, kind: str) -> None:
-    key = new_key(tmp_path / "ann", kind)
-    other = new_key(tmp_path / "bob")
-    repository = opened(tmp_path, tmp_path / "ann")
-    commit = repository.commit(None, {"a": b"1"}, APPROVAL)
-    assert signature(repository, commit, {BOB: other, ANN: key}) == (ANN, "")
+    key, other = new_key(tmp_path / "ann", kind), new_key(tmp_path / "bob")
+    signed = sign(WORDS, tmp_path / "ann")
+    assert "\n" not in signed
+    assert signature(WORDS, signed, {BOB: other, ANN: key}) == (ANN, "")
+    assert one_line(signed) == signed, "a trailer carries it"
 
 
 def test_a_cache_of_a_remote_repository_is_read_as_well(tmp_path: Path) -> None:
-    key = new_key(tmp_path / "ann")
     sh("git", "init", "-q", "--bare", "-b", "main", tmp_path / "repository.git")
-    options = {"state": tmp_path / "state", "project": tmp_path, "signing_key": tmp_path / "ann", "direct": False}
+    options = {"state": tmp_path / "state", "project": tmp_path, "direct": False}
     repository = open_repository((tmp_path / "repository.git").as_uri(), "main", **options)  # type: ignore[arg-type]
     commit = repository.commit(None, {"a": b"1"}, APPROVAL)
-    assert signature(repository, commit, {ANN: key}).signer == ANN
     assert [said.commit for said in decisions(repository, commit, ["chat"])] == [commit]
 
 
 def test_whatever_is_not_signed_by_one_of_the_keys_proves_nobody(tmp_path: Path) -> None:
     ann, bob = new_key(tmp_path / "ann"), new_key(tmp_path / "bob")
-    unsigned = opened(tmp_path).commit(None, {"a": b"1"}, APPROVAL)
-    repository = opened(tmp_path, tmp_path / "bob")
-    by_bob = repository.commit(unsigned, {"a": b"2"}, APPROVAL)
-    tampered = rewritten(tmp_path, by_bob, "2.4.0", "2.5.0")
-    pgp = rewritten(tmp_path, by_bob, "SSH SIGNATURE", "PGP SIGNATURE")
-    flaws = {
-        unsigned: "is not signed by an SSH key",
-        by_bob: "is signed by a key that approvals.signers does not have",
-        tampered: "has no valid SSH signature",
-        pgp: "is not signed by an SSH key",
-    }
-    assert {commit: signature(repository, commit, {ANN: ann}).flaw for commit in flaws} == flaws
-    assert signature(repository, by_bob, {ANN: ann, BOB: bob}).signer == BOB
-    assert signature(repository, by_bob, {}).signer == ""
+    by_bob = sign(WORDS, tmp_path / "bob")
+    unknown = "is signed by a key that approvals.signers does not have"
+    assert signature(WORDS, "", {ANN: ann}).flaw == "carries no signed approval"
+    for signed in (by_bob, "nonsense", by_bob[:-8]):
+        assert signature(WORDS, signed, {ANN: ann}).flaw == unknown
+    assert signature(WORDS, by_bob, {ANN: ann, BOB: bob}).signer == BOB
+    assert signature(WORDS, by_bob, {}).signer == ""
 
 
-def test_nothing_but_the_given_keys_is_trusted(tmp_path: Path) -> None:
-    """Neither Git's configuration, of the user or of the repository, nor a program that agrees with everything."""
+@pytest.mark.parametrize(
+    "words",
+    [
+        words_of(subject("0" * 40), ANN, "n1"),
+        words_of(subject(pipeline="other"), ANN, "n1"),
+        words_of(subject(version="2.5.0"), ANN, "n1"),
+        words_of(subject(digest="sha256:e"), ANN, "n1"),
+        words_of(subject(runs="sha256:x"), ANN, "n1"),
+        words_of(subject(), BOB, "n1"),
+        words_of(subject(), ANN, "n2"),
+        words_of(subject()._replace(unit=UnitKey("dev", "chat")), ANN, "n1"),
+    ],
+)
+def test_a_signature_is_of_one_approval_and_of_no_other(tmp_path: Path, words: str) -> None:
+    """Not of another repository, pipeline, unit, version, artifact, configuration or person, nor of another time."""
     ann = new_key(tmp_path / "ann")
-    new_key(tmp_path / "bob")
-    repository = opened(tmp_path, tmp_path / "bob")
-    by_bob = repository.commit(None, {"a": b"1"}, APPROVAL)
-    pgp = rewritten(tmp_path, by_bob, "SSH SIGNATURE", "PGP SIGNATURE")
-    (tmp_path / "trusted").write_text(f"{ANN} {(tmp_path / 'bob.pub').read_text()}")
-    yes = tmp_path / "yes"
-    yes.write_text(AGREES.format(person=ANN, fingerprint=fingerprint(ann)))
-    yes.chmod(yes.stat().st_mode | stat.S_IXUSR)
-    for where in (["--global"], ["--file", str(tmp_path / "repository.git" / "config")]):
-        sh("git", "config", *where, "gpg.ssh.allowedSignersFile", str(tmp_path / "trusted"))
-        for program in ("gpg.program", "gpg.openpgp.program", "gpg.x509.program", "gpg.ssh.program"):
-            sh("git", "config", *where, program, str(yes))
-    assert {signature(repository, commit, {ANN: ann}).signer for commit in (by_bob, pgp)} == {""}
-    # Git alone would have believed both, and either of the two settings.
-    bare = ("git", "--git-dir", tmp_path / "repository.git")
-    keygen = ("-c", "gpg.ssh.program=ssh-keygen")
-    assert sh(*bare, "log", "-1", "--format=%G? %GS", pgp) == f"G {ANN}"
-    assert sh(*bare, "log", "-1", "--format=%G? %GS %GF", by_bob) == f"G {ANN} {fingerprint(ann)}"
-    assert sh(*bare, *keygen, "log", "-1", "--format=%G? %GS", by_bob) == f"G {ANN}"
+    assert signature(words, sign(WORDS, tmp_path / "ann"), {ANN: ann}).flaw == "is signed for something else"
+
+
+def test_what_the_same_key_signs_for_other_purposes_is_no_approval(tmp_path: Path) -> None:
+    """Commits (`git`), artifacts (`gitops`), files."""
+    ann = new_key(tmp_path / "ann")
+    (tmp_path / "words").write_text(WORDS)
+    for namespace in ("git", "gitops", "file"):
+        sh("ssh-keygen", "-q", "-Y", "sign", "-n", namespace, "-f", tmp_path / "ann", tmp_path / "words")
+        armored = (tmp_path / "words.sig").read_text().splitlines()
+        (tmp_path / "words.sig").unlink()
+        assert signature(WORDS, "".join(armored[1:-1]), {ANN: ann}).signer == ""
 
 
 def test_what_was_found_is_remembered_but_not_that_nothing_could_be_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ann = new_key(tmp_path / "ann")
-    repository = opened(tmp_path, tmp_path / "ann")
-    commit = repository.commit(None, {"a": b"1"}, APPROVAL)
+    signed = sign(WORDS, tmp_path / "ann")
     with monkeypatch.context() as without:
         without.setattr(shutil, "which", lambda name: None)
-        assert signature(repository, commit, {ANN: ann}).flaw == "cannot be verified: ssh-keygen is not installed here"
-    assert signature(repository, commit, {ANN: ann}).signer == ANN
+        assert signature(WORDS, signed, {ANN: ann}).flaw == "cannot be verified: ssh-keygen is not installed here"
+    assert signature(WORDS, signed, {ANN: ann}).signer == ANN
     with monkeypatch.context() as broken:
         broken.setenv("PATH", str(tmp_path))
         broken.setattr(shutil, "which", lambda name: name)
-        assert signature(repository, commit, {ANN: ann}).signer == ANN
+        assert signature(WORDS, signed, {ANN: ann}).signer == ANN
+
+
+def test_a_key_with_a_passphrase_signs_nothing(tmp_path: Path) -> None:
+    new_key(tmp_path / "locked", passphrase="secret words")
+    with pytest.raises(GitopsError, match="cannot be signed"):
+        sign(WORDS, tmp_path / "locked")
+
+
+def test_a_repository_is_known_by_its_first_commit(tmp_path: Path) -> None:
+    repository = opened(tmp_path)
+    first = repository.commit(None, {"a": b"1"}, APPROVAL)
+    second = repository.commit(first, {"a": b"2"}, APPROVAL)
+    assert root_of(repository, second) == root_of(repository, first) == first
 
 
 # --- Keys ----------------------------------------------------------------------------------------------------
@@ -143,7 +139,6 @@ def test_the_public_key_of_either_half(tmp_path: Path) -> None:
     plain = " ".join(line.split()[:2])
     assert public_key(tmp_path / "ann") == plain
     assert public_key(tmp_path / "ann.pub") == plain
-    assert sh("ssh-keygen", "-lf", tmp_path / "ann.pub").split()[1] == fingerprint(line)
     # What lies beside a private key says nothing about it.
     (tmp_path / "ann.pub").write_text(new_key(tmp_path / "bob"))
     assert public_key(tmp_path / "ann") == plain

@@ -10,29 +10,31 @@ The embedded world has neither keys nor CI: there everybody is who Git says.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
-from gitops.engine.identity import job, proven
+from gitops.engine.identity import job, proven, signing_key
 from gitops.engine.session import Session
 from gitops.errors import GitopsError
 from gitops.plan.lives import target_of
 from gitops.plan.rollouts import Standing
 from gitops.plan.stored import Stored
 from gitops.rollout import approvals
-from gitops.rollout.approvals import Given, Said, Uncounted, people_of
+from gitops.rollout.approvals import Given, Said, Signature, Subject, Uncounted, people_of, words_of
 from gitops.rollout.machine import Decision
 from gitops.rollout.observation import Command, CommandKind, Observation
 from gitops.rollout.release import Release
+from gitops.rollout.state import UNSIGNED, Consent
 from gitops.spec.environment import Approvals, Environment
 from gitops.spec.frozen import runs_of
-from gitops.values import UnitKey, person_key
+from gitops.values import UnitKey, base_version, person_key
 from gitops.world.git import signatures
 
 _FORWARD: tuple[CommandKind, ...] = ("promote", "resume", "retry")
 
 
-def permitted(session: Session, unit: UnitKey, asked: Command) -> Command:
+def permitted(session: Session, stored: Stored, unit: UnitKey, asked: Command) -> Command:
     """The command, by the person who is proven to ask for it where that matters.
 
     Raises GitopsError when they may not ask for that here.
@@ -50,7 +52,23 @@ def permitted(session: Session, unit: UnitKey, asked: Command) -> Command:
         what = f"{by or 'somebody without a name'} may not {asked.kind} {unit}"
         hint = f"ask one of: {', '.join(people)}{_embedded_hint(session)}"
         raise GitopsError(what, where=f"{file}: approvals.approvers", hint=hint)
-    return asked._replace(by=by)
+    signs = asked.kind == "approve" and rules.identity == "signature"
+    return asked._replace(by=by, consent=_consent(session, stored, unit, by) if signs else UNSIGNED)
+
+
+def _consent(session: Session, stored: Stored, unit: UnitKey, by: str) -> Consent:
+    """A signed approval, by the key that `proven` has found to be this person's."""
+    nonce = secrets.token_hex(16)
+    return Consent(nonce, signatures.sign(words_of(_subject(session, stored, unit), by, nonce), signing_key(session)))
+
+
+def _subject(session: Session, stored: Stored, unit: UnitKey) -> Subject:
+    """What an approval of the spec's version is of."""
+    model = session.spec.models[unit]
+    assert stored.head is not None, "what can be approved has a record"
+    root = signatures.root_of(session.world.repository(), stored.head)
+    version = base_version(model.version)
+    return Subject(root, session.spec.pipeline.name, unit, version, model.artifact.digest, runs_of(model))
 
 
 def decide(
@@ -76,7 +94,7 @@ def uncounted(session: Session, stored: Stored, units: Collection[UnitKey] | Non
     """
     asked = [one for one in _waiting(session, stored) if units is None or one[0] in units]
     history = _history(session, stored, [unit for unit, _, rules in asked if rules.identity != "any"])
-    return {unit: _uncounted(session, unit, release, rules, history) for unit, release, rules in asked}
+    return {unit: _uncounted(session, stored, unit, release, rules, history) for unit, release, rules in asked}
 
 
 # --- Asking --------------------------------------------------------------------------------------------------
@@ -128,7 +146,7 @@ def _history(session: Session, stored: Stored, units: list[UnitKey]) -> tuple[Sa
 
 
 def _uncounted(
-    session: Session, unit: UnitKey, release: Release, rules: Approvals, history: tuple[Said, ...]
+    session: Session, stored: Stored, unit: UnitKey, release: Release, rules: Approvals, history: tuple[Said, ...]
 ) -> Uncounted:
     model = session.spec.models[unit]
     digest, runs = model.artifact.digest, runs_of(model)
@@ -139,6 +157,10 @@ def _uncounted(
         found = [one for one in approvals.given(history, unit, digest, runs) if person_key(one.by) in recorded]
     signed = {}
     if rules.identity == "signature":
-        repository = session.world.repository()
-        signed = {one.commit: signatures.signature(repository, one.commit, rules.signers) for one in found}
+        subject = _subject(session, stored, unit)
+        signed = {one.commit: _signed(subject, one, rules) for one in found}
     return approvals.uncounted(release.approvals, digest, rules, found, signed, runs)
+
+
+def _signed(subject: Subject, one: Given, rules: Approvals) -> Signature:
+    return signatures.signature(words_of(subject, one.by, one.consent.nonce), one.consent.signature, rules.signers)

@@ -118,8 +118,8 @@ def _in_ci(rules: Approvals, file: str) -> str:
 # --- Keys ----------------------------------------------------------------------------------------------------
 
 
-def _of_key(session: Session, rules: Approvals) -> str:
-    """Whoever of `signers` has the key that this repository's commits are signed with."""
+def signing_key(session: Session) -> Path:
+    """The key that this repository's commits are signed with. Raises GitopsError where none is set."""
     signing = session.spec.pipeline.repository.signing
     if signing is None:
         raise GitopsError(
@@ -127,7 +127,12 @@ def _of_key(session: Session, rules: Approvals) -> str:
             where="repository.signing.sshKey",
             hint="set it in pipeline.yaml to the path of your SSH key, such as ~/.ssh/id_ed25519",
         )
-    path = session.options.project / Path(signing.ssh_key).expanduser()
+    return session.options.project / Path(signing.ssh_key).expanduser()
+
+
+def _of_key(session: Session, rules: Approvals) -> str:
+    """Whoever of `signers` has the key that this repository's commits are signed with."""
+    path = signing_key(session)
     key = public_key(path)
     owner = next((name for name, known in rules.signers.items() if known.split()[:2] == key.split()), "")
     if not owner:

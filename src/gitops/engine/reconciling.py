@@ -90,7 +90,7 @@ def command(session: Session, unit: UnitKey, asked: Command) -> Pass:
     if unit not in stored.releases or unit not in session.spec.models:
         known = ", ".join(map(str, stored.releases)) or "nothing has been released yet"
         raise GitopsError(f"{unit} has no release", hint=f"one of: {known}" if stored.releases else known)
-    return _pass(session, Memory(), {unit: permitted(session, unit, asked)}, {unit})
+    return _pass(session, Memory(), {unit: permitted(session, stored, unit, asked)}, {unit})
 
 
 def _pass(session: Session, memory: Memory, commands: Commands, only: Collection[UnitKey] | None) -> Pass:

@@ -9,8 +9,9 @@ in the release record. `environment.approvals` says what such an entry is worth,
 - `identity: any`: the name in the record counts. Whoever may push can write any name there.
 - `identity: ci`: there must be a commit that approves, and it must say in which CI job it was asked for. `gitops
   approve` writes that only inside a job, for the person who started it; a forged one names a job that says otherwise.
-- `identity: signature`: there must be a commit that approves, with a valid SSH signature by the approver's own key of
-  `signers`. Entries written into the record by hand, unsigned commits and other people's keys count for nothing.
+- `identity: signature`: there must be a commit that approves, with a signature by the approver's own key of `signers`
+  over the words of `words_of`, in a namespace that nothing else is signed in. Who signs a commit says nothing of what
+  is in it: signing somebody else's commit, or one for another repository, is no approval.
 
 One person counts once for a digest, in upper or in lower case, and another digest needs new approvals. An approval is
 used up when its version becomes stable or is rejected, however often its commit is found again. What does not count
@@ -20,6 +21,7 @@ stays in the record, so that the history in Git still gives the state that the r
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -30,7 +32,7 @@ from gitops.rollout.machine import Decision, step
 from gitops.rollout.observation import Observation
 from gitops.rollout.policy import Policy
 from gitops.rollout.replay import event_of
-from gitops.rollout.state import Approval, Candidate, RolloutState
+from gitops.rollout.state import UNSIGNED, Approval, Candidate, Consent, RolloutState
 from gitops.spec.environment import Approvals
 from gitops.values import UnitKey, person_key
 
@@ -49,8 +51,36 @@ class Said(NamedTuple):
     trailers: tuple[tuple[str, str], ...]
 
 
+class Subject(NamedTuple):
+    """What is approved, so that it cannot be taken for anything else."""
+
+    repository: str
+    """The identity of the GitOps repository."""
+    pipeline: str
+    unit: UnitKey
+    version: str
+    digest: str
+    runs: str
+
+
+def words_of(subject: Subject, by: str, nonce: str) -> str:
+    """What is signed for an approval, a line each; no value has a line break in it."""
+    lines = (
+        ("purpose", "gitops approval"),
+        ("repository", subject.repository),
+        ("pipeline", subject.pipeline),
+        ("unit", str(subject.unit)),
+        ("version", subject.version),
+        ("digest", subject.digest),
+        ("runs", subject.runs),
+        ("by", by),
+        ("nonce", nonce),
+    )
+    return "".join(f"{key}: {one_line(value)}\n" for key, value in lines)
+
+
 class Signature(NamedTuple):
-    """Whose key signed a commit: `signer`, or else in `flaw` the end of a sentence about the commit."""
+    """Whose key signed an approval: `signer`, or else in `flaw` the end of a sentence about its commit."""
 
     signer: str = ""
     flaw: str = ""
@@ -62,6 +92,7 @@ class Given(NamedTuple):
     commit: str
     by: str
     job: bool
+    consent: Consent = UNSIGNED
 
 
 def people_of(rules: Approvals) -> tuple[str, ...]:
@@ -84,19 +115,36 @@ def given(history: Iterable[Said], unit: UnitKey, digest: str, runs: str = "") -
     """The commits that approve this artifact and what its pods run for this unit, and that are not used up, newest
     first as `history` is.
 
-    `history` must show every commit before all of its ancestors. Commits with broken trailers say nothing.
+    `history` must show every commit before all of its ancestors. Commits with broken trailers say nothing. A signature
+    counts where it was given first: who copies it into a commit of today, after it was used up, gives nothing.
     """
+    found, spent = _left(history, unit, Approval(digest, "somebody", runs))
+    again = Counter(one.consent.nonce for one in found)
+    for one in found:
+        again[one.consent.nonce] -= 1
+        if not one.consent.nonce or not (again[one.consent.nonce] or one.consent.nonce in spent):
+            yield one
+
+
+def _left(history: Iterable[Said], unit: UnitKey, about: Approval) -> tuple[list[Given], set[str]]:
+    """The commits that approve this and are not used up, newest first; and the nonces of those that are."""
+    found: list[Given] = []
+    spent: set[str] = set()
+    over = False
     for said in history:
-        if _removes(said, unit):
-            return
         event = _event(said, unit)
+        over = over or _removes(said, unit)
         if event is None:
             continue
-        if event.kind == "approve" and (event.version.digest, event.runs) == (digest, runs):
+        if over:
+            spent.add(event.consent.nonce)
+        elif event.kind == "approve" and (event.version.digest, event.runs) == (about.digest, about.runs):
             asked = {person_key(one) for one in _ASKED_IN.findall(said.body)}
-            yield Given(said.commit, event.by, person_key(event.by) in asked)
-        elif _uses_up(event, Approval(digest, "somebody", runs)):
-            return
+            job = person_key(event.by) in asked
+            found.append(Given(said.commit, event.by, job, event.consent))
+        else:
+            over = _uses_up(event, about)
+    return found, spent
 
 
 def _removes(said: Said, unit: UnitKey) -> bool:

@@ -9,7 +9,7 @@ from gitops.rollout.endings import BACK, BackCause, PauseCause
 from gitops.rollout.events import Event, one_line
 from gitops.rollout.load import load_words
 from gitops.rollout.phases import Kind, Stage
-from gitops.rollout.state import Candidate, Kept, ModelVersion
+from gitops.rollout.state import UNSIGNED, Candidate, Consent, Kept, ModelVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +160,9 @@ def size(case: Case) -> Event:
     return _event(case, "size", version, reason, load=case.load)
 
 
-def settle(case: Case, kind: Kind, reason: str, by: str = "") -> Event:
+def settle(case: Case, kind: Kind, reason: str, by: str = "", consent: Consent = UNSIGNED) -> Event:
     """Something about the version that the spec names, with no rollout under way: retry, approve, clear."""
-    return _event(case, kind, case.seen.target, reason, by=by, runs=case.seen.runs)
+    return _event(case, kind, case.seen.target, reason, by=by, runs=case.seen.runs, consent=consent)
 
 
 def _sizes(scales: tuple[int, ...]) -> dict[str, object]:

@@ -85,7 +85,7 @@ def _approve(case: Case, command: Command) -> Event | str:
     given = {person_key(one.by) for one in case.state.approvals if (one.digest, one.runs) == about}
     if not by or person_key(by) in given:
         return f"{by or 'somebody without a name'} cannot approve {target.words} (again)"
-    return settle(case, "approve", f"{by} approves {target.words}", by)
+    return settle(case, "approve", f"{by} approves {target.words}", by, command.consent)
 
 
 def _pause(rollout: Underway, command: Command) -> Event | str:

@@ -14,8 +14,10 @@ from gitops.rollout.endings import PauseCause, Waits
 from gitops.rollout.load import Loads
 from gitops.rollout.phases import Kind, Stage
 from gitops.rollout.state import (
+    UNSIGNED,
     Approval,
     Candidate,
+    Consent,
     Kept,
     ModelVersion,
     Pause,
@@ -66,6 +68,8 @@ class Event:
     until: int = 0
     load: Loads = ()
     """What every version is sized for afterwards (`start`, `scale`, `size`, `advance`, `promote`, `roll-back`)."""
+    consent: Consent = UNSIGNED
+    """What an `approve` is signed with, where it is."""
     runs: str = ""
     """Digest over everything that a pod of the version runs, where the event is about that: what starts, is approved
     or rejected."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from gitops.rollout.load import Loads
-from gitops.rollout.state import ModelVersion
+from gitops.rollout.state import UNSIGNED, Consent, ModelVersion
 from gitops.rollout.verdicts import Result
 
 CommandKind = Literal["abort", "rollback", "pause", "retry", "approve", "resume", "promote"]
@@ -19,13 +19,15 @@ class Command(NamedTuple):
     """What a person asks for.
 
     `version` is where `rollback` should go; empty means the version before. `hotfix` is for a `promote` while nothing
-    is under way: it starts the target although `Observation.entry` or a freeze speaks against it.
+    is under way: it starts the target although `Observation.entry` or a freeze speaks against it. `consent` is what an
+    `approve` is signed with.
     """
 
     kind: CommandKind
     by: str
     version: str = ""
     hotfix: bool = False
+    consent: Consent = UNSIGNED
 
 
 class Objection(NamedTuple):

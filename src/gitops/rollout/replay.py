@@ -16,7 +16,7 @@ from gitops.rollout.endings import PauseCause, Waits
 from gitops.rollout.events import Event, evolve, one_line
 from gitops.rollout.load import read_loads, write_loads
 from gitops.rollout.phases import Kind, Stage
-from gitops.rollout.state import ModelVersion, RolloutState
+from gitops.rollout.state import Consent, ModelVersion, RolloutState
 
 Trailers = Sequence[tuple[str, str]]
 
@@ -48,6 +48,8 @@ def trailers_of(event: Event) -> tuple[tuple[str, str], ...]:
         ("Reason", event.reason),
         *(("Tolerates", gate) for gate in event.tolerates),
         *(("Despite", one) for one in event.despite),
+        ("Nonce", event.consent.nonce),
+        ("Signed", event.consent.signature),
         ("Rejects", event.version.digest if event.rejects else ""),
         ("Time", _time(event.at)),
         ("Waits-For", event.waits),
@@ -101,6 +103,7 @@ def _event(said: dict[str, str], kind: str, trailers: Trailers) -> Event:
         at=_seconds(said["Time"]),
         version=ModelVersion(said["Version"], said["Digest"]),
         runs=said.get("Runs", ""),
+        consent=Consent(one_line(said.get("Nonce", "")), one_line(said.get("Signed", ""))),
         previous=said.get("Previous-Version", ""),
         stage=cast(Stage | None, stage),
         step=int(step),

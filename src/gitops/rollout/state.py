@@ -142,6 +142,17 @@ class Returned:
     waits: Waits
 
 
+class Consent(NamedTuple):
+    """A signature over the words of an approval (`rollout.approvals.words_of`), in one line of base64."""
+
+    nonce: str = ""
+    """What makes the words of each approval its own: a signature counts once."""
+    signature: str = ""
+
+
+UNSIGNED = Consent()
+
+
 class Approval(NamedTuple):
     """A person's consent to one artifact and to everything else that its pods run.
 

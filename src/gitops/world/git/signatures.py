@@ -1,9 +1,7 @@
-"""Who signed a commit, by keys that the caller names, and what the commits of a branch say in the order of descent."""
+"""Who signed an approval, by keys that the caller names, and what a branch's commits say in the order of descent."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import re
 import shutil
@@ -19,6 +17,8 @@ from gitops.world.git.process import Git
 from gitops.world.git.repository import GitRepository
 from gitops.world.ports import Repository
 
+NAMESPACE = "gitops-approval"
+"""Of signatures over approvals: nothing else is signed in it, and a signature made for anything else is none here."""
 _KEYGEN = "ssh-keygen"
 _KEYGEN_SECONDS = 20
 _FORMAT = "%H%x00%b%x00%(trailers:only,unfold)"
@@ -61,50 +61,77 @@ def _trailers(text: str) -> tuple[tuple[str, str], ...]:
 # --- Who signed ----------------------------------------------------------------------------------------------
 
 
-def signature(repository: Repository, commit: str, signers: Mapping[str, str]) -> Signature:
-    """Whose key of `signers` (people with their OpenSSH public keys) signed this commit, or why it proves nobody.
-
-    Only SSH signatures count, and only these keys: neither the repository nor Git's configuration can add one. What
-    was found is remembered while the process lives, since neither the commit nor the keys of the question change.
+def sign(words: str, key: Path) -> str:
+    """A signature over these words by an SSH key (a private one without passphrase, or a public one of ssh-agent), in
+    one line. Raises GitopsError for a key that cannot be used.
     """
+    done = _keygen("-Y", "sign", "-q", "-n", NAMESPACE, "-f", str(key), data=words.encode())
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise GitopsError(
+            f"the approval cannot be signed ({said[-1] if said else 'no message'})",
+            where=str(key),
+            hint="it must be an SSH key that ssh-keygen can use without asking",
+        )
+    lines = done.stdout.decode("ascii").split("\n")
+    return "".join(line for line in lines if line and not line.startswith("-----"))
+
+
+def signature(words: str, signed: str, signers: Mapping[str, str]) -> Signature:
+    """Whose key of `signers` (people with their OpenSSH public keys) signed these words, or why it proves nobody.
+
+    Only SSH signatures in our namespace count, and only these keys. What was found is remembered while the process
+    lives, since nothing of the question changes.
+    """
+    if not signed:
+        return Signature(flaw="carries no signed approval")
     if shutil.which(_KEYGEN) is None:
         return Signature(flaw=f"cannot be verified: {_KEYGEN} is not installed here")
-    git = _git(repository)
-    return _signature(str(git.directory), git.where, commit, tuple(sorted(signers.items())))
+    return _signature(words, signed, tuple(sorted(signers.items())))
 
 
 @lru_cache(maxsize=4096)
-def _signature(directory: str, where: str, commit: str, signers: Signers) -> Signature:
-    with tempfile.NamedTemporaryFile("w", prefix="gitops-signers-", suffix=".txt") as file:
-        file.writelines(f'{person} namespaces="git" {_plain(key)}\n' for person, key in signers)
-        file.flush()
-        settings = {
-            "gpg.ssh.program": _KEYGEN,
-            "gpg.ssh.allowedSignersFile": file.name,
-            # A key ring may call anybody anything.
-            "gpg.program": "false",
-            "gpg.openpgp.program": "false",
-            "gpg.x509.program": "false",
-        }
-        options = (word for name, value in settings.items() for word in ("-c", f"{name}={value}"))
-        git = Git(where, directory=Path(directory))
-        out = git.output(*options, "log", "--max-count=1", "--format=%G?%x00%GS%x00%GF", commit, "--")
-    result, signer, mark = out.decode(errors="replace").rstrip("\n").split("\0")
-    return _judged(result, signer, mark, dict(signers))
+def _signature(words: str, signed: str, signers: Signers) -> Signature:
+    with tempfile.TemporaryDirectory(prefix="gitops-signers-") as folder:
+        known, armored = Path(folder, "signers"), Path(folder, "signature")
+        known.write_text("".join(f'{person} namespaces="{NAMESPACE}" {_plain(key)}\n' for person, key in signers))
+        armored.write_text(f"-----BEGIN SSH SIGNATURE-----\n{_folded(signed)}\n-----END SSH SIGNATURE-----\n")
+        whose = _keygen("-Y", "find-principals", "-s", str(armored), "-f", str(known))
+        people = whose.stdout.decode(errors="replace").split("\n") if not whose.returncode else []
+        for person in (name for name, _ in signers if name in people):
+            verify = ("-Y", "verify", "-f", str(known), "-I", person, "-n", NAMESPACE, "-s", str(armored))
+            if not _keygen(*verify, data=words.encode()).returncode:
+                return Signature(person)
+    if people:
+        return Signature(flaw="is signed for something else")
+    return Signature(flaw="is signed by a key that approvals.signers does not have")
 
 
-def _judged(result: str, signer: str, mark: str, signers: Mapping[str, str]) -> Signature:
-    if result == "G" and signer in signers and mark == fingerprint(signers[signer]):
-        return Signature(signer)
-    # Git cannot tell an unsigned commit from a signature that its program does not verify.
-    flaws = {"N": "is not signed by an SSH key", "U": "is signed by a key that approvals.signers does not have"}
-    return Signature(flaw=flaws.get(result, "has no valid SSH signature"))
+def _folded(line: str) -> str:
+    return "\n".join(line[at : at + 70] for at in range(0, len(line), 70))
 
 
-def fingerprint(key: str) -> str:
-    """The fingerprint of an OpenSSH public key, as ssh-keygen and Git show it."""
-    digest = hashlib.sha256(base64.b64decode(_plain(key).split(" ")[1])).digest()
-    return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
+def _keygen(*arguments: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Raises GitopsError when ssh-keygen is not there or does not answer; it is never let to ask for a passphrase."""
+    try:
+        return subprocess.run(
+            [_KEYGEN, *arguments],
+            check=False,
+            capture_output=True,
+            input=data,
+            timeout=_KEYGEN_SECONDS,
+            env={**os.environ, "SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C"},
+        )
+    except FileNotFoundError as error:
+        raise GitopsError(f"{_KEYGEN} is not installed", hint="signed approvals need OpenSSH 8.2 or newer") from error
+    except subprocess.TimeoutExpired as error:
+        raise GitopsError(f"{_KEYGEN} did not answer within {_KEYGEN_SECONDS} s", where=arguments[-1]) from error
+
+
+def root_of(repository: Repository, tip: str) -> str:
+    """The first commit that the branch descends from: what tells a repository from every other."""
+    out = _git(repository).output("rev-list", "--first-parent", "--max-parents=0", tip)
+    return out.decode().split()[0]
 
 
 def public_key(path: Path) -> str:
@@ -115,34 +142,15 @@ def public_key(path: Path) -> str:
     text = _text_of(path)
     if _PUBLIC.match(text):
         return _plain(text)
-    done = _derived(path)
+    done = _keygen("-y", "-P", "", "-f", str(path))
     if done.returncode:
-        said = done.stderr.strip().splitlines()
+        said = done.stderr.decode(errors="replace").strip().splitlines()
         raise GitopsError(
             f"this key cannot be used ({said[-1] if said else 'no message'})",
             where=str(path),
             hint="it must be readable for you alone and have no passphrase; or name the public key of one in ssh-agent",
         )
-    return _plain(done.stdout)
-
-
-def _derived(path: Path) -> subprocess.CompletedProcess[str]:
-    """What ssh-keygen says when asked for the public key of a private one."""
-    try:
-        return subprocess.run(
-            [_KEYGEN, "-y", "-P", "", "-f", str(path)],
-            check=False,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            stdin=subprocess.DEVNULL,
-            timeout=_KEYGEN_SECONDS,
-            env={**os.environ, "SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C"},
-        )
-    except FileNotFoundError as error:
-        raise GitopsError(f"{_KEYGEN} is not installed", hint="signed approvals need OpenSSH 8.2 or newer") from error
-    except subprocess.TimeoutExpired as error:
-        raise GitopsError(f"{_KEYGEN} did not answer within {_KEYGEN_SECONDS} s", where=str(path)) from error
+    return _plain(done.stdout.decode(errors="replace"))
 
 
 _PUBLIC = re.compile(r"(ssh|ecdsa|sk-ssh|sk-ecdsa)-[A-Za-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}(\s|$)")
