@@ -274,6 +274,30 @@ def test_an_approval_that_was_used_up_cannot_be_written_back(project: Project) -
     assert holds(project).endswith(f"{ANN} has approved by no commit: the record was edited by hand")
 
 
+RANK = """  rank:
+    version: 1.0.0
+    artifact: {{uri: s3://acme-models/rank/1.0.0, digest: "sha256:{digest}", format: onnx}}
+    serve: {{runtime: custom, image: "registry.acme.ai/rank:1.0.0", resources: {{cpu: 1, memory: 1Gi}}}}
+    rollout: quick
+"""
+
+
+def test_a_first_release_waits_for_a_signed_approval(project: Project) -> None:
+    signers(project, "ann")
+    text = (project.path / "pipeline.yaml").read_text()
+    (project.path / "pipeline.yaml").write_text(text.replace("models:\n", f"models:\n{RANK.format(digest='e' * 64)}"))
+    project.gitops("apply", "--yes", expect=(0, 2))
+    assert "1.0.0 waits: not approved yet, 0 of 1 (gitops approve dev/rank" in project.gitops("status").out
+    assert "no key is set to sign with" in project.gitops("approve", "dev/rank", expect=1).err
+    sign_with(project, "ann")
+    assert f"{ANN} approves 1.0.0 (1 of 1)" in project.gitops("approve", "dev/rank").out
+    assert "cannot approve 1.0.0 (again)" in project.gitops("approve", "dev/rank", expect=1).err
+    project.gitops("apply", "--yes", expect=(0, 2))
+    there = run_git(repository(project, embedded=False), "ls-tree", "-r", "--name-only", "main").split()
+    assert "releases/dev/rank.yaml" in there
+    assert not [path for path in there if path.startswith("approvals/")]
+
+
 def test_without_a_usable_key_nobody_approves(project: Project) -> None:
     signers(project, "ann", "bob")
     refused = act(project, "approve", by=ANN, expect=1).err

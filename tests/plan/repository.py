@@ -11,7 +11,7 @@ import orjson
 from gitops.plan.desired import Changes, Wanted, blobs_to_read, changes, render_stale, render_steps
 from gitops.plan.model import PlannedStep
 from gitops.plan.observed import Entry, Survey
-from gitops.plan.records import candidates, read_records
+from gitops.plan.records import absent_paths, candidates, read_absent, read_records
 from gitops.plan.revisions import revised
 from gitops.plan.rollouts import Course, Standing, course, standings
 from gitops.plan.room import Room
@@ -120,8 +120,11 @@ class Tree:
         read = read_records({unit: self.files[record_path(unit)] for unit in found.entries})
         records = {unit: found.entries[unit].id for unit in read.releases}
         loose = {path: self.entry(path) for path in self.files if path.count("/") < 4 and path.startswith("clusters/")}
-        damaged = {**found.damaged, **read.damaged}
-        return Stored("0" * 40 if self.files else None, read.releases, records, self.trees(), loose, damaged)
+        kept = absent_paths({path: self.entry(path) for path in self.files})
+        absent = read_absent({path: self.files[path] for path in kept})
+        damaged = {**absent.damaged, **found.damaged, **read.damaged}
+        head = "0" * 40 if self.files else None
+        return Stored(head, read.releases, records, self.trees(), loose, damaged, absent.removed, absent.consents)
 
     def trees(self) -> dict[str, str]:
         """The Git tree id of each unit's directory."""
@@ -140,8 +143,9 @@ class Tree:
 
     def plan(self, spec: Spec, foreign: Collection[str] = (), source: SpecSource | None = None) -> Changes:
         """What `gitops plan` would say."""
-        spec = self.called(spec)
-        renderer, stored = renderer_of(spec), self.stored()
+        stored = self.stored().returning(spec.models)
+        spec = revised(spec, stored)
+        renderer = renderer_of(spec)
         return self._changes(
             spec, stored, renderer, render_stale(spec, renderer, stored, {}, self.now), foreign, source
         )
@@ -151,8 +155,9 @@ class Tree:
         return revised(spec, self.stored())
 
     def waiting(self, spec: Spec) -> dict[UnitKey, str]:
-        spec = self.called(spec)
-        renderer, stored = renderer_of(spec), self.stored()
+        stored = self.stored().returning(spec.models)
+        spec = revised(spec, stored)
+        renderer = renderer_of(spec)
         return dict(render_stale(spec, renderer, stored, {}, self.now).waiting)
 
     def _changes(
@@ -273,7 +278,7 @@ def _message(found: Changes, spec: Spec | None) -> str:
     """As `engine.planning` writes it."""
     at_once = [change for change in found.releases if not change.decision]
     released = [
-        Released(change.unit, change.version, change.previous, spec.models[change.unit].artifact.digest if spec else "")
+        Released(change.unit, change.version, change.previous, change.digest if spec else "")
         for change in at_once
         if change.action != "delete"
     ]

@@ -69,6 +69,9 @@ def act(project: Path, embedded: bool, asked: Asked) -> int:
     if decision is None or decision.refused:
         reason = decision.refused if decision else done.left_alone.get(unit, "nothing was decided")
         raise GitopsError(f"{asked.kind} was not done: {reason}", where=str(unit), hint=f"see gitops history {unit}")
+    if unit not in done.standings:
+        write(f"{unit}: {decision.sentence}; gitops apply releases it once enough people have approved.")
+        return OK
     write(pass_text(done, holds=False, color=colored(sys.stdout.isatty())))
     for failure in done.failures:
         note(f"error: {failure.cluster}: {failure.unit}: {failure.message}")

@@ -24,13 +24,14 @@ from gitops.rollout import approvals
 from gitops.rollout.approvals import Given, Said, Signature, Subject, Uncounted, people_of, words_of
 from gitops.rollout.machine import Decision
 from gitops.rollout.observation import Command, CommandKind, Observation
-from gitops.rollout.release import Release
-from gitops.rollout.state import UNSIGNED, Consent
+from gitops.rollout.state import UNSIGNED, Approval, Consent
 from gitops.spec.environment import Approvals, Environment
 from gitops.spec.frozen import runs_of
 from gitops.values import UnitKey, base_version, person_key
 from gitops.world.git import signatures
 
+Recorded = tuple[Approval, ...]
+"""The approvals that Git keeps of a unit."""
 _FORWARD: tuple[CommandKind, ...] = ("promote", "resume", "retry")
 
 
@@ -65,7 +66,8 @@ def _consent(session: Session, stored: Stored, unit: UnitKey, by: str) -> Consen
 def _subject(session: Session, stored: Stored, unit: UnitKey) -> Subject:
     """What an approval of the spec's version is of."""
     model = session.spec.models[unit]
-    assert stored.head is not None, "what can be approved has a record"
+    if stored.head is None:
+        raise GitopsError("the GitOps repository has no commit yet to sign for", hint="run gitops apply first")
     root = signatures.root_of(session.world.repository(), stored.head)
     version = base_version(model.version)
     return Subject(root, session.spec.pipeline.name, unit, version, model.artifact.digest, runs_of(model))
@@ -82,7 +84,7 @@ def decide(
     starting = [unit for unit, here in standings.items() if not here.held]
     discounted = uncounted(session, stored, starting)
     return {
-        unit: _with_job(approvals.decide(here.policy, here.state, seen[unit], discounted.get(unit, {})))
+        unit: with_job(approvals.decide(here.policy, here.state, seen[unit], discounted.get(unit, {})))
         for unit, here in standings.items()
     }
 
@@ -113,7 +115,7 @@ def _embedded_hint(session: Session) -> str:
     return "; in the embedded world you are who Git says (GIT_AUTHOR_EMAIL)"
 
 
-def _with_job(decision: Decision) -> Decision:
+def with_job(decision: Decision) -> Decision:
     """The decision that a person asked for, with the CI job in which they did."""
     known = job()
     if known is None or decision.event is None or decision.answered is None or decision.refused:
@@ -124,18 +126,19 @@ def _with_job(decision: Decision) -> Decision:
 # --- Counting ------------------------------------------------------------------------------------------------
 
 
-def _waiting(session: Session, stored: Stored) -> Iterator[tuple[UnitKey, Release, Approvals]]:
-    """Units with an approval of the version that the spec names, which is not on its way yet."""
-    for unit, release in stored.releases.items():
+def _waiting(session: Session, stored: Stored) -> Iterator[tuple[UnitKey, Recorded, Approvals]]:
+    """Units with an approval of the version that the spec names, which is not on its way yet, and their approvals."""
+    first = {unit: given for unit, given in stored.consents.items() if unit not in stored.releases}
+    for unit, given in (*((unit, one.approvals) for unit, one in stored.releases.items()), *first.items()):
         model = session.spec.models.get(unit)
-        if not release.approvals or model is None:
+        if not given or model is None:
             continue
-        rules = _rules(session, session.spec.environments[unit.environment])
-        target, candidate = target_of(model), release.candidate
+        rules, release = _rules(session, session.spec.environments[unit.environment]), stored.releases.get(unit)
+        target, candidate = target_of(model), release.candidate if release else None
         if rules is None or (candidate and candidate.version == target):
             continue
-        if any(one.digest == target.digest for one in release.approvals):
-            yield unit, release, rules
+        if any(one.digest == target.digest for one in given):
+            yield unit, given, rules
 
 
 def _history(session: Session, stored: Stored, units: list[UnitKey]) -> tuple[Said, ...]:
@@ -146,20 +149,20 @@ def _history(session: Session, stored: Stored, units: list[UnitKey]) -> tuple[Sa
 
 
 def _uncounted(
-    session: Session, stored: Stored, unit: UnitKey, release: Release, rules: Approvals, history: tuple[Said, ...]
+    session: Session, stored: Stored, unit: UnitKey, given: Recorded, rules: Approvals, history: tuple[Said, ...]
 ) -> Uncounted:
     model = session.spec.models[unit]
     digest, runs = model.artifact.digest, runs_of(model)
     found: list[Given] = []
     if rules.identity != "any":
-        about = [one for one in release.approvals if (one.digest, one.runs) == (digest, runs)]
+        about = [one for one in given if (one.digest, one.runs) == (digest, runs)]
         recorded = {person_key(one.by) for one in about}
         found = [one for one in approvals.given(history, unit, digest, runs) if person_key(one.by) in recorded]
     signed = {}
     if rules.identity == "signature":
         subject = _subject(session, stored, unit)
         signed = {one.commit: _signed(subject, one, rules) for one in found}
-    return approvals.uncounted(release.approvals, digest, rules, found, signed, runs)
+    return approvals.uncounted(given, digest, rules, found, signed, runs)
 
 
 def _signed(subject: Subject, one: Given, rules: Approvals) -> Signature:

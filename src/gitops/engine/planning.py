@@ -51,6 +51,7 @@ def plan(session: Session, only: frozenset[str] | None = None, again: Plan | Non
     stored, now = session.world.stored(), again.making.now if again else int(session.world.clock.now())
     names = _Names(again.making.ids if again else ())
     commit = names()
+    stored = stored.returning(session.spec.models)
     session = session.at(stored)
     spec, options = session.spec, session.options
     running = NOTHING_SEEN if options.offline else census(session, stored)
@@ -186,9 +187,9 @@ def _message(session: Session, plan: Plan) -> str:
         return ""
     clusters = list(dict.fromkeys(change.unit for change in plan.at_once if "/" not in change.unit))
     at_once = [change for change in plan.releases if not change.decision]
-    models, base = session.spec.models, plan.base
+    base = plan.base
     released = [
-        Released(change.unit, change.version, change.previous, models[change.unit].artifact.digest)
+        Released(change.unit, change.version, change.previous, change.digest)
         for change in at_once
         if change.action != "delete"
     ]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from gitops.engine.approving import decide, permitted
 from gitops.engine.contention import push_attempts
 from gitops.engine.delivering import Delivery, deliver, settle
+from gitops.engine.firsts import approve_first
 from gitops.engine.judging import Memory, judge
 from gitops.engine.planning import check_rendered, foreign_commits, new_rollout_id
 from gitops.engine.session import Session
@@ -87,6 +88,9 @@ def command(session: Session, unit: UnitKey, asked: Command) -> Pass:
     if why := stored.damage(unit):
         what, _, hint = why.partition(" — ")
         raise GitopsError(f"the record of {unit} cannot be read: {what}", hint=hint)
+    if asked.kind == "approve" and unit in session.spec.models and unit not in stored.releases:
+        decision, message = approve_first(session, unit, asked)
+        return Pass(int(session.world.clock.now()), {}, {unit: decision}, commits=(message,) if message else ())
     if unit not in stored.releases or unit not in session.spec.models:
         known = ", ".join(map(str, stored.releases)) or "nothing has been released yet"
         raise GitopsError(f"{unit} has no release", hint=f"one of: {known}" if stored.releases else known)

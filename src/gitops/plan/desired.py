@@ -25,6 +25,7 @@ from gitops.plan.stored import (
 )
 from gitops.render.renderer import Renderer, is_rendered, unit_directory
 from gitops.render.tree import blob_id, tree_id_of
+from gitops.rollout.absent import approvals_path, dump_removed, removed_path
 from gitops.rollout.approvals import Uncounted
 from gitops.rollout.release import Release, Rendered, SpecSource, dump_release, record_path
 from gitops.spec.fields import format_duration
@@ -96,7 +97,7 @@ def render_stale(
     """
     doing = courses(spec, stored, now, uncounted, census)
     unreleased = [unit for unit in spec.models if unit not in stored.releases and not stored.damage(unit)]
-    barred = {unit: why for unit in unreleased if (why := _entry(spec, stored, unit))}
+    barred = {unit: why for unit in unreleased if (why := first_entry(spec, stored, unit, uncounted.get(unit, {})))}
     # A step may leave every file as it is: a version that waits for room starts without any.
     due = {*stale_units(spec, renderer, stored, doing), *(unit for unit, there in doing.items() if there.steps)}
     stale = tuple(unit for unit in spec.models if unit in due and unit not in barred)
@@ -130,10 +131,6 @@ def render_steps(
     ids = {path: blob_id(content) for path, content in desired.items()}
     directories = tuple(_directories(spec, stored, units))
     return Wanted(units, (), desired, ids, directories, courses=doing, partial=partial)
-
-
-def _entry(spec: Spec, stored: Stored, unit: UnitKey) -> str:
-    return first_entry(spec, stored, unit) if stored.releases or stored.damaged else ""
 
 
 def _units(renderer: Renderer, units: Iterable[UnitKey], doing: Mapping[UnitKey, Course]) -> dict[str, bytes]:
@@ -197,7 +194,7 @@ def changes(
         if there and there.steps:
             present = Present.of(unit, spec, wanted.desired, stepping_files[str(unit)], contents)
             chain = Chain(spec, renderer, there, present, source, unit in wanted.partial, known)
-            made = tuple(chain.steps(new_id))
+            made = _without_past(unit, stored, tuple(chain.steps(new_id)))
             steps += made
             record = made[-1].files[record_path(unit)] or b""
         else:
@@ -205,9 +202,11 @@ def changes(
             rendered = Rendered(inputs, _trees_of(unit, spec, trees))
             simple = _first(unit, model, release, rendered, now, source)
             record = dump_release(updated(there, rendered, source) if there else simple)
-        releases.append(_release_change(unit, model, release, spec, there))
-        action: Action = "update" if unit in stored.releases else "create"
+        releases.append(_release_change(unit, model, release, spec, there, unit not in stored.record_ids))
+        action: Action = "update" if unit in stored.record_ids else "create"
         files.setdefault(str(unit), []).append(FileChange(str(unit), action, record_path(unit), record))
+        past = _past(unit, stored) if action == "create" else ()
+        files[str(unit)] += [FileChange(str(unit), "delete", path, None) for path in past]
     for unit in wanted.gone:
         release = stored.releases[unit]
         if release.source.commit in foreign_commits:
@@ -215,7 +214,9 @@ def changes(
             left_alone.append(_newer(unit, release))
             continue
         releases.append(ReleaseChange(unit, "delete", release.stable.version, release.stable.version, ""))
+        left: Action = "update" if unit in stored.removed else "create"
         files.setdefault(str(unit), []).append(FileChange(str(unit), "delete", record_path(unit), None))
+        files[str(unit)].append(FileChange(str(unit), left, removed_path(unit), dump_removed(release)))
     units = {str(change.unit): change.unit for change in releases}
     return Changes(
         releases=tuple(releases),
@@ -225,6 +226,21 @@ def changes(
         seen=MappingProxyType({name: stored.record_ids.get(unit, "") for name, unit in units.items()}),
         steps=tuple(steps),
     )
+
+
+def _past(unit: UnitKey, stored: Stored) -> tuple[str, ...]:
+    """The files that say something of a unit as long as it has no record."""
+    there = ((removed_path(unit), unit in stored.removed), (approvals_path(unit), unit in stored.consents))
+    return tuple(path for path, exists in there if exists)
+
+
+def _without_past(unit: UnitKey, stored: Stored, made: tuple[PlannedStep, ...]) -> tuple[PlannedStep, ...]:
+    """The steps, the first of which removes what the unit's record takes the place of."""
+    if unit in stored.record_ids:
+        return made
+    gone: dict[str, bytes | None] = dict.fromkeys(_past(unit, stored))
+    first = replace(made[0], files=MappingProxyType({**made[0].files, **gone}))
+    return (first, *made[1:])
 
 
 def without_clusters(found: Changes, newer: Mapping[str, str]) -> Changes:
@@ -360,14 +376,18 @@ def _trees_of(unit: UnitKey, spec: Spec, trees: Mapping[str, Mapping[str, tuple[
 
 
 def _release_change(
-    unit: UnitKey, model: Model, release: Release | None, spec: Spec, there: Course | None
+    unit: UnitKey, model: Model, release: Release | None, spec: Spec, there: Course | None, returns: bool
 ) -> ReleaseChange:
     words = policy_in_words(model.rollout, spec.pipeline.rollouts[model.rollout])
     if release is None:
-        return ReleaseChange(unit, "create", model.version, "", words)
+        return ReleaseChange(unit, "create", model.version, "", words, digest=model.artifact.digest)
+    if returns and not (there and there.steps):
+        return ReleaseChange(unit, "create", release.stable.version, "", words, digest=release.stable.digest)
     if there and there.steps:
         event = there.steps[-1].decision.event
         version = event.version.version if event else model.version
         return ReleaseChange(unit, "update", version, release.stable.version, words, there.steps[-1].decision.kind)
-    running = there.state.candidate.version.version if there and there.state.candidate else release.stable.version
-    return ReleaseChange(unit, "update", running, running, words)
+    candidate = there.state.candidate if there else None
+    running = candidate.version if candidate else release.state.stable
+    assert running is not None, "what has a record has a stable version"
+    return ReleaseChange(unit, "update", running.version, running.version, words, digest=running.digest)

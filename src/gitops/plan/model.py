@@ -55,6 +55,8 @@ class ReleaseChange:
     """What the policy is, in words: `careful (canary 1 % → 10 % → 50 % → 100 %)`."""
     decision: str = ""
     """What its rollout does (`start`, `roll-back`); empty for what happens at once."""
+    digest: str = ""
+    """Of the artifact that is stable then, for what happens at once."""
 
 
 @dataclass(frozen=True, slots=True)

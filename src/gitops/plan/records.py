@@ -13,13 +13,16 @@ from gitops.errors import GitopsError
 from gitops.plan.lives import models_of, target_of
 from gitops.plan.observed import Entry
 from gitops.plan.stored import RELEASES, Stored
+from gitops.rollout.absent import APPROVALS, REMOVED, approvals_path, parse_approvals, removed_path
 from gitops.rollout.release import Release, parse_release, record_path
+from gitops.rollout.state import Approval
 from gitops.spec.pipeline import Model
 from gitops.spec.resolved import Spec
 from gitops.values import UnitKey
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 """What an environment or a model can be called."""
+_ABSENT = re.compile(rf"[a-z]+/(?P<environment>{_NAME.pattern})/(?P<model>{_NAME.pattern})\.[a-z]+")
 _SYMBOLIC_LINK = "120000"
 
 
@@ -69,6 +72,47 @@ def read_records(texts: Mapping[UnitKey, bytes]) -> Records:
         else:
             damaged[str(unit)] = f"{path} holds the record of {release.unit}: {_restore(path)}"
     return Records(releases, damaged)
+
+
+class Absent(NamedTuple):
+    """What is kept of units that have no record, and for each of which it cannot be read, why not."""
+
+    removed: Mapping[UnitKey, Release]
+    consents: Mapping[UnitKey, tuple[Approval, ...]]
+    damaged: Mapping[str, str]
+
+
+def absent_paths(entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """The files among these that say something of units without a record; those of others are left out."""
+    return {path: entry for path, entry in entries.items() if entry.kind == "blob" and _absent(path)}
+
+
+def read_absent(texts: Mapping[str, bytes]) -> Absent:
+    """Parse each file by itself. What was removed and cannot be read damages the unit: else it would be its first
+    release again. Approvals that cannot be read are none.
+    """
+    removed: dict[UnitKey, Release] = {}
+    consents: dict[UnitKey, tuple[Approval, ...]] = {}
+    damaged: dict[str, str] = {}
+    for path, text in texts.items():
+        unit = _absent(path)
+        assert unit is not None, "only such paths are read"
+        try:
+            if path.startswith(f"{APPROVALS}/"):
+                consents[unit] = parse_approvals(text, path)
+            else:
+                removed[unit] = parse_release(text, path)
+        except GitopsError as error:
+            if path.startswith(f"{REMOVED}/"):
+                damaged[str(unit)] = str(error)
+    return Absent(removed, consents, damaged)
+
+
+def _absent(path: str) -> UnitKey | None:
+    """The unit that such a file is about."""
+    found = _ABSENT.fullmatch(path)
+    unit = UnitKey(found["environment"], found["model"]) if found else None
+    return unit if unit and path in (removed_path(unit), approvals_path(unit)) else None
 
 
 def with_sound_models(spec: Spec, stored: Stored) -> Stored:

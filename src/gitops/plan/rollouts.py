@@ -23,7 +23,7 @@ from gitops.spec.frozen import runs_of
 from gitops.spec.pipeline import Model
 from gitops.spec.promotion import frozen, pinned, predecessor, waves_since
 from gitops.spec.resolved import Spec
-from gitops.values import UnitKey
+from gitops.values import UnitKey, person_key
 
 _STATIC = 4
 """No more steps than that follow from Git alone: lapse, roll back, start."""
@@ -169,11 +169,14 @@ def _load_time(release: Release, model: Model) -> int:
     return max(one.serve.load_time for one in (model, going) if one)
 
 
-def first_entry(spec: Spec, stored: Stored, unit: UnitKey) -> str:
+def first_entry(spec: Spec, stored: Stored, unit: UnitKey, uncounted: Uncounted = MappingProxyType({})) -> str:
     """Why a unit without a release may not get its first one yet; empty when it may.
 
     A model that runs nowhere is released everywhere at once, in promotion order: there is nothing to protect yet.
+    Where people approve, they approve the first version too; `uncounted` are approvals that do not count.
     """
+    if why := _unapproved(spec, stored, unit, uncounted):
+        return why
     if not stored.knows(unit.model):
         return ""
     return _entry(spec, stored, unit, target_of(spec.models[unit]))
@@ -196,8 +199,23 @@ def _starts(here: Standing, now: int) -> bool:
     """Whether it would start if there were room; what else holds it back takes no place in the line."""
     if here.state.candidate or here.entry or here.target == here.state.stable:
         return False
-    seen = Observation(now, here.target, entry=here.entry, manual=here.manual, freeze=here.freeze)
+    seen = Observation(now, here.target, runs=here.runs, entry=here.entry, manual=here.manual, freeze=here.freeze)
     return step(here.policy, here.state, seen).kind == "start"
+
+
+def _unapproved(spec: Spec, stored: Stored, unit: UnitKey, uncounted: Uncounted) -> str:
+    rules = spec.environments[unit.environment].approvals
+    if rules is None:
+        return ""
+    model = spec.models[unit]
+    about = model.artifact.digest, runs_of(model)
+    ours = (one for one in stored.consents.get(unit, ()) if (one.digest, one.runs) == about and one not in uncounted)
+    given = {person_key(one.by): one.by for one in ours}
+    if len(given) >= rules.required:
+        return ""
+    named = f" ({', '.join(sorted(given.values()))})" if given else ""
+    flaws = ", ".join(f"{one.by} {why}" for one, why in uncounted.items())
+    return f"not approved yet, {len(given)} of {rules.required}{named}{f'; not counted: {flaws}' if flaws else ''}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Protocol
 
 from gitops.plan.observed import Entry
 from gitops.render.live import Live, Waves
 from gitops.render.renderer import Renderer, unit_directory
+from gitops.rollout.absent import APPROVALS, REMOVED
 from gitops.rollout.release import Release
+from gitops.rollout.state import Approval
 from gitops.spec.resolved import Spec
 from gitops.values import UnitKey
 
@@ -34,6 +36,21 @@ class Stored:
     directories: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     loose: Mapping[str, Entry] = field(default_factory=lambda: MappingProxyType({}))
     damaged: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    removed: Mapping[UnitKey, Release] = field(default_factory=lambda: MappingProxyType({}))
+    """How units were when the spec left them; also of those that have come back, until they are removed again."""
+    consents: Mapping[UnitKey, tuple[Approval, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    """Approvals of units that were never released."""
+
+    def returning(self, units: Iterable[UnitKey]) -> Stored:
+        """The same with those of the units that were removed and have no record as they were, with nothing rendered:
+        whoever comes back goes on from there.
+        """
+        back = {
+            unit: replace(self.removed[unit], approvals=self.consents.get(unit, ()))
+            for unit in units
+            if unit in self.removed and unit not in self.releases and not self.damage(unit)
+        }
+        return replace(self, releases=MappingProxyType({**self.releases, **back})) if back else self
 
     def damage(self, unit: UnitKey) -> str:
         """Why nothing may be done to a unit: there is a record, and it cannot be read. Empty when nothing is wrong."""
@@ -130,8 +147,8 @@ def _unit_of(directory: str) -> UnitKey:
 def owner_of(path: str) -> str:
     """The unit that a path of the repository belongs to: `environment/model`, or a cluster's name."""
     parts = path.split("/")
-    if parts[0] == RELEASES and len(parts) == 3:
-        return f"{parts[1]}/{parts[2].removesuffix('.yaml')}"
+    if parts[0] in (RELEASES, REMOVED, APPROVALS) and len(parts) == 3:
+        return f"{parts[1]}/{parts[2].rpartition('.')[0]}"
     if parts[0] == CLUSTERS and len(parts) > 4:
         return f"{parts[2]}/{parts[3]}"
     return parts[1] if len(parts) > 1 else ""

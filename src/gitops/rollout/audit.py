@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from gitops.rollout.events import evolve
 from gitops.rollout.replay import event_of
@@ -16,28 +17,32 @@ def states_of(commits: Iterable[Commit]) -> dict[UnitKey, RolloutState]:
     Raises GitopsError when somebody broke the trailers of a step.
     """
     states: dict[UnitKey, RolloutState] = {}
+    removed: dict[UnitKey, RolloutState] = {}
     for commit in commits:
         event = event_of(commit.trailers)
         if event:
             said = dict(commit.trailers)
             unit = UnitKey(said.get("Environment", ""), said.get("Model", ""))
-            states[unit] = evolve(states.get(unit, RolloutState()), event)
+            before = states.get(unit) or removed.get(unit) or RolloutState()
+            states[unit] = evolve(before, event)
             continue
         for key, value in commit.trailers:
             if key == "Release":
-                _released(states, value)
-            elif key == "Removed":
-                states.pop(_unit(value), None)
+                _released(states, removed, value)
+            elif key == "Removed" and (state := states.pop(_unit(value), None)):
+                # It comes back as it was, with what was rejected.
+                removed[_unit(value)] = RolloutState(state.stable, rejected=state.rejected)
     return states
 
 
-def _released(states: dict[UnitKey, RolloutState], value: str) -> None:
+def _released(states: dict[UnitKey, RolloutState], removed: Mapping[UnitKey, RolloutState], value: str) -> None:
     """A first release; a change of configuration leaves the rollout where it is."""
     name, *words = value.split(" ")
     versions = [word for word in words if not word.startswith("sha256:")]
     digest = next((word for word in words if word.startswith("sha256:")), "")
-    if _unit(name) not in states and len(versions) == 1:
-        states[_unit(name)] = RolloutState(ModelVersion(versions[0], digest))
+    unit, known = _unit(name), states.get(_unit(name))
+    if len(versions) == 1 and (known is None or known.stable is None):
+        states[unit] = replace(removed.get(unit, RolloutState()), stable=ModelVersion(versions[0], digest))
 
 
 def _unit(name: str) -> UnitKey:

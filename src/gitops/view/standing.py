@@ -151,6 +151,7 @@ def answer(why: str) -> str:
     """What a person can do about it, with `{0}` for the unit; empty when there is nothing to do but wait."""
     known = {
         " waits for approval": "gitops approve {0}",
+        "not approved yet": "gitops approve {0}, then gitops apply",
         " waits for a person to promote it": "gitops promote {0}",
         " waits for a person since it went back": "gitops retry {0}",
         " is not built": "gitops apply",

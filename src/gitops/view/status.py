@@ -54,7 +54,7 @@ def board_rows(
     doing = courses(spec, stored, now, uncounted)
 
     def cell(unit: UnitKey) -> Cell:
-        there = _cell(spec, stored, unit, doing.get(unit), now, seen)
+        there = _cell(spec, stored, unit, doing.get(unit), now, seen, uncounted.get(unit, {}))
         return replace(there, waits=unregistered[unit]) if unit in unregistered else there
 
     return [BoardRow(model, tuple(cell(UnitKey(name, model)) for name in spec.environments)) for model in known]
@@ -69,10 +69,18 @@ def serving(spec: Spec, release: Release) -> Iterator[tuple[str, tuple[str, ...]
                     yield cluster, tuple(one.version for one in traffic.shares)
 
 
-def _cell(spec: Spec, stored: Stored, unit: UnitKey, course: Course | None, now: int, seen: Seen | None) -> Cell:
+def _cell(
+    spec: Spec,
+    stored: Stored,
+    unit: UnitKey,
+    course: Course | None,
+    now: int,
+    seen: Seen | None,
+    uncounted: Uncounted,
+) -> Cell:
     release, model = stored.releases.get(unit), spec.models.get(unit)
     if release is None:
-        waits = first_entry(spec, stored, unit) if model else ""
+        waits = first_entry(spec, stored, unit, uncounted) if model else ""
         target, damage = model.version if model else "", stored.damage(unit)
         if damage:
             return Cell(unit.environment, unit.model, "", target, "", None, "", damage=damage)

@@ -9,9 +9,10 @@ from gitops.errors import GitopsError
 from gitops.plan.desired import Wanted, blobs_to_read
 from gitops.plan.model import FileChange
 from gitops.plan.observed import Entry
-from gitops.plan.records import candidates, read_records
+from gitops.plan.records import absent_paths, candidates, read_absent, read_records
 from gitops.plan.registered import Registrations, VersionKey
 from gitops.plan.stored import CLUSTERS, RELEASES, TERRAFORM, Stored
+from gitops.rollout.absent import APPROVALS, REMOVED
 from gitops.rollout.registration import Registration, parse_registration, registration_path
 from gitops.world.ports import Repository
 
@@ -26,10 +27,12 @@ def read_stored(repository: Repository, known: Stored | None = None) -> Stored:
         return Stored(None)
     if known is not None and known.head == head:
         return known
-    entries = repository.entries(head, RELEASES, TERRAFORM)
+    entries = repository.entries(head, RELEASES, TERRAFORM, REMOVED, APPROVALS)
     found = candidates(entries)
     texts = repository.read([entry.id for entry in found.entries.values()])
     records = read_records(dict(zip(found.entries, texts, strict=True)))
+    kept = absent_paths(entries)
+    absent = read_absent(dict(zip(kept, repository.read([entry.id for entry in kept.values()]), strict=True)))
     directories: dict[str, str] = {}
     loose = {path: entry for path, entry in _files(entries).items() if path.startswith(f"{TERRAFORM}/")}
     for path, entry in _units(repository, head).items():
@@ -43,7 +46,9 @@ def read_stored(repository: Repository, known: Stored | None = None) -> Stored:
         MappingProxyType({unit: found.entries[unit].id for unit in records.releases}),
         MappingProxyType(directories),
         MappingProxyType(loose),
-        MappingProxyType({**found.damaged, **records.damaged}),
+        MappingProxyType({**absent.damaged, **found.damaged, **records.damaged}),
+        MappingProxyType(absent.removed),
+        MappingProxyType(absent.consents),
     )
 
 
