@@ -15,8 +15,8 @@ from gitops.cli import rollout
 from gitops.errors import GitopsError
 from gitops.rollout.approvals import Subject, words_of
 from gitops.rollout.release import dump_release, parse_release
-from gitops.rollout.state import Approval
-from gitops.spec.frozen import runs_of
+from gitops.rollout.state import Approval, Candidate, ModelVersion
+from gitops.spec.frozen import dump_model, runs_of
 from gitops.spec.load import load_spec
 from gitops.values import UnitKey
 from gitops.world.files import read_project
@@ -132,6 +132,15 @@ class Clone:
             )
         )
 
+    def write_candidate(self) -> None:
+        """Write into the record that the version of the spec is on its way."""
+        record, path = self.path / RECORD, self.project.path
+        release, read = parse_release((self.path / RECORD).read_bytes(), RECORD), read_project(path)
+        model = load_spec(read.pipeline, read.environments).models[UnitKey("dev", "chat")]
+        going = Candidate(ModelVersion("1.1.0", DIGEST), "starting", scale=100, started=0, since=0, entered=0)
+        models = {**release.models, "1.1.0": dump_model(model)}
+        record.write_bytes(dump_release(replace(release, candidate=going, models=models)))
+
     def push(self, message: str, key: str = "") -> str:
         """Commit whatever changed, signed with somebody's key if one is named, and push; the commit."""
         signing = ("-c", "gpg.format=ssh", "-c", f"user.signingkey={self.keys / key}") if key else ()
@@ -236,6 +245,25 @@ def test_apply_starts_no_forged_successor_of_what_is_under_way(project: Project)
     thief.push("release: nothing to see here")
     project.gitops("apply", "--yes")
     assert "1.2.0 waits for approval: 0 of 1" in holds(project)
+
+
+def test_a_candidate_that_is_written_into_the_record_goes_back(project: Project) -> None:
+    """With a block as the machine writes it; and with the commit that starts it, but without an approval."""
+    signers(project, "ann")
+    thief = Clone(project)
+    thief.write_candidate()
+    thief.push("release: nothing to see here")
+    decision = passed(project)
+    assert decision["decision"] == "roll-back"
+    assert "no commit has started it" in decision["sentence"]
+    assert holds(project).startswith("1.1.0 waits for approval: 0 of 1")
+    run_git(thief.path, "pull", "-q")
+    thief.write_candidate()
+    words = {"Scale": "100", "Phase": "starting", "Decision": "start", "Reason": "1.1.0 to replace 1.0.0"}
+    thief.push(approval_message(project, ANN, **words))
+    decision = passed(project)
+    assert decision["decision"] == "roll-back"
+    assert "0 of 1 approvals that count" in decision["sentence"]
 
 
 def test_a_hand_made_approval_that_is_signed_is_as_good_as_ours(project: Project) -> None:

@@ -22,11 +22,13 @@ from gitops.plan.rollouts import Standing
 from gitops.plan.stored import Stored
 from gitops.rollout import approvals
 from gitops.rollout.approvals import Given, Said, Signature, Subject, Uncounted, people_of, words_of
+from gitops.rollout.founding import unapproved, unfounded
 from gitops.rollout.machine import Decision
 from gitops.rollout.observation import Command, CommandKind, Observation
 from gitops.rollout.state import UNSIGNED, Approval, Consent
 from gitops.spec.environment import Approvals, Environment
 from gitops.spec.frozen import runs_of
+from gitops.spec.pipeline import Model
 from gitops.values import UnitKey, base_version, person_key
 from gitops.world.git import signatures
 
@@ -59,13 +61,12 @@ def permitted(session: Session, stored: Stored, unit: UnitKey, asked: Command) -
 
 def _consent(session: Session, stored: Stored, unit: UnitKey, by: str) -> Consent:
     """A signed approval, by the key that `proven` has found to be this person's."""
-    nonce = secrets.token_hex(16)
-    return Consent(nonce, signatures.sign(words_of(_subject(session, stored, unit), by, nonce), signing_key(session)))
+    nonce, subject = secrets.token_hex(16), _subject(session, stored, unit, session.spec.models[unit])
+    return Consent(nonce, signatures.sign(words_of(subject, by, nonce), signing_key(session)))
 
 
-def _subject(session: Session, stored: Stored, unit: UnitKey) -> Subject:
-    """What an approval of the spec's version is of."""
-    model = session.spec.models[unit]
+def _subject(session: Session, stored: Stored, unit: UnitKey, model: Model) -> Subject:
+    """What an approval of this model's version is of."""
     if stored.head is None:
         raise GitopsError("the GitOps repository has no commit yet to sign for", hint="run gitops apply first")
     root = signatures.root_of(session.world.repository(), stored.head)
@@ -83,10 +84,42 @@ def decide(
     # Where nothing starts, nothing has to be approved.
     starting = [unit for unit, here in standings.items() if not here.held]
     discounted = uncounted(session, stored, starting)
+    forged = _unfounded(session, stored, standings)
     return {
-        unit: with_job(approvals.decide(here.policy, here.state, seen[unit], discounted.get(unit, {})))
+        unit: with_job(
+            approvals.decide(
+                here.policy,
+                here.state,
+                replace(seen[unit], unfounded=forged.get(unit, "")),
+                discounted.get(unit, {}),
+            )
+        )
         for unit, here in standings.items()
     }
+
+
+def _unfounded(session: Session, stored: Stored, standings: Mapping[UnitKey, Standing]) -> dict[UnitKey, str]:
+    """Units whose candidate nothing in the history has started as it has to be, and why."""
+    going = {unit: here.state.candidate for unit, here in standings.items() if here.state.candidate}
+    history, found = _history(session, stored, list(going)), {}
+    for unit, candidate in going.items():
+        model = standings[unit].models(as_released=True)[candidate.version.version]
+        rules = _rules(session, session.spec.environments[unit.environment])
+        why = unfounded(history, unit, candidate.version, runs_of(model))
+        if rules and not why:
+            why = _unapproved(session, stored, unit, model, rules, history)
+        if why:
+            found[unit] = why
+    return found
+
+
+def _unapproved(
+    session: Session, stored: Stored, unit: UnitKey, model: Model, rules: Approvals, history: tuple[Said, ...]
+) -> str:
+    if rules.identity != "signature":
+        return unapproved(history, unit, rules, None)
+    subject = _subject(session, stored, unit, model)
+    return unapproved(history, unit, rules, lambda one: _signed(subject, one, rules))
 
 
 def uncounted(session: Session, stored: Stored, units: Collection[UnitKey] | None = None) -> dict[UnitKey, Uncounted]:
@@ -160,7 +193,7 @@ def _uncounted(
         found = [one for one in approvals.given(history, unit, digest, runs) if person_key(one.by) in recorded]
     signed = {}
     if rules.identity == "signature":
-        subject = _subject(session, stored, unit)
+        subject = _subject(session, stored, unit, model)
         signed = {one.commit: _signed(subject, one, rules) for one in found}
     return approvals.uncounted(given, digest, rules, found, signed, runs)
 

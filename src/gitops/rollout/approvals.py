@@ -132,8 +132,8 @@ def _left(history: Iterable[Said], unit: UnitKey, about: Approval) -> tuple[list
     spent: set[str] = set()
     over = False
     for said in history:
-        event = _event(said, unit)
-        over = over or _removes(said, unit)
+        event = event_in(said, unit)
+        over = over or removes(said, unit)
         if event is None:
             continue
         if over:
@@ -147,11 +147,13 @@ def _left(history: Iterable[Said], unit: UnitKey, about: Approval) -> tuple[list
     return found, spent
 
 
-def _removes(said: Said, unit: UnitKey) -> bool:
+def removes(said: Said, unit: UnitKey) -> bool:
+    """Whether the unit left with this commit."""
     return any(key == "Removed" and value == str(unit) for key, value in said.trailers)
 
 
-def _event(said: Said, unit: UnitKey) -> Event | None:
+def event_in(said: Said, unit: UnitKey) -> Event | None:
+    """What a commit decides about a unit; None for one that is about another, and for one with broken trailers."""
     words = dict(said.trailers)
     if (words.get("Environment"), words.get("Model")) != (unit.environment, unit.model):
         return None

@@ -4,7 +4,7 @@
 deadlines. Rules come in an order, and the first that has something to say decides:
 
 1. a person's abort or rollback;
-2. a new target: traffic to stable, and the next look starts again;
+2. a candidate that no commit has started, or a new target: traffic to stable, and the next look starts again;
 3. a gate beyond its critical limit: roll back at once;
 4. ready capacity below the weight, for longer than a moment;
 5. a step that took longer than all its waits together;
@@ -128,6 +128,10 @@ def _evidence(seen: Observation) -> tuple[str, ...]:
 # --- Urgent: decided before a person is heard who does not ask to go back ------------------------------------------
 
 
+def _unfounded(case: Underway) -> Event | None:
+    return case.roll_back(f"not a rollout: {case.seen.unfounded}", rejects=False) if case.seen.unfounded else None
+
+
 def _superseded(case: Underway) -> Event | None:
     target = case.seen.target
     if target == case.candidate.version:
@@ -188,6 +192,7 @@ def _rejected_before(case: Underway) -> Event | None:
 
 
 URGENT: tuple[Callable[[Underway], Event | None], ...] = (
+    _unfounded,
     _superseded,
     _critical,
     _lost_capacity,

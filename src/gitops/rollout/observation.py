@@ -53,6 +53,8 @@ class Observation:
     """What the spec says should run here, whether it may start yet or not."""
     runs: str = ""
     """Digest over everything that a pod of the target runs: what people approve, and what is rejected."""
+    unfounded: str = ""
+    """Why the candidate is none: nothing in the history has started it, or not as the rules ask."""
     ready: int | None = None
     """Percent of all traffic that the candidate's ready replicas can carry in the clusters of the present wave (the
     least of them); None when unknown."""
