@@ -72,8 +72,8 @@ def made_again(session: Session, saved: Plan) -> Plan:
         raise StalePlan("the saved plan is from the future", hint="plan again")
     again = plan(session, again=saved)
     if what := difference(saved, again):
-        moved = "live objects moved, or the file was edited" if what.startswith("object") else "the file was edited"
         left = next((f"; {item.unit}: {item.reason}" for item in again.left_alone), "")
+        moved = "the file was edited, or live systems moved since"
         raise StalePlan(f"{what} is not what the saved plan's base gives: {moved}{left}", hint="plan again")
     for change in again.releases:
         if change.decision and (why := _frozen_since(session, saved.making.now, change.unit.environment)):
