@@ -22,6 +22,7 @@ from gitops.values import UnitKey
 from gitops.world.files import read_project
 from gitops.world.git.signatures import sign
 from tests.cli.small import DEV, release_chat, repository, small_project
+from tests.support import gitlab
 from tests.support.project import Outcome, Project, run_git
 from tests.world.git.repositories import need, sh
 
@@ -369,13 +370,26 @@ def test_a_job_of_github_approves_for_the_one_who_started_it(project: Project) -
     assert passed(project)["decision"] == "start"
 
 
-def test_a_job_of_gitlab_approves_for_the_one_who_started_it(project: Project) -> None:
+def test_a_job_of_gitlab_approves_for_the_one_whom_gitlab_names(project: Project) -> None:
+    """GITLAB_USER_LOGIN and all the other variables are what whoever runs the pipeline says."""
     rules(project, "{identity: ci, approvers: [ann]}")
-    refused = act(project, "approve", expect=1, env=GITLAB | {"GITLAB_USER_LOGIN": "bob"}).err
-    assert "bob may not approve dev/chat" in refused
-    assert "environments/dev.yaml: approvals.approvers" in refused
-    assert "ask one of: ann" in refused
-    act(project, "approve", env=GITLAB)
+    refused = act(project, "approve", expect=1, env=GITLAB).err
+    assert "say nothing of who asks" in refused
+    assert "pipeline.yaml: ci.gitlab" in refused
+    with gitlab.served() as instance:
+        (project.path / "pipeline.yaml").write_text(
+            f"{(project.path / 'pipeline.yaml').read_text()}"
+            f"ci: {{gitlab: {{url: '{instance.url}', project: acme/models}}}}\n"
+        )
+        for claims, says in (
+            ({"user_login": "bob"}, "bob may not approve dev/chat"),
+            ({"project_path": "bob/models"}, "this job is of bob/models"),
+            ({"pipeline_source": "schedule"}, "nobody asked for this"),
+            ({"user_login": "project_7_bot_0a1b"}, "is no person"),
+        ):
+            token = instance.token(**claims)
+            assert says in act(project, "approve", expect=1, env=GITLAB | {"GITOPS_JOB_TOKEN": token}).err
+        act(project, "approve", env=GITLAB | {"GITOPS_JOB_TOKEN": instance.token()})
     assert passed(project)["decision"] == "start"
 
 
@@ -386,11 +400,9 @@ def test_a_job_of_gitlab_approves_for_the_one_who_started_it(project: Project) -
         ({"GITHUB_ACTOR": "ann", "GITLAB_USER_LOGIN": "ann", "CI": "true"}, "no job of GitHub Actions or GitLab CI"),
         (GITHUB | {"GITHUB_RUN_ID": ""}, "no job of GitHub Actions or GitLab CI"),
         (GITHUB | {"GITHUB_EVENT_NAME": "schedule"}, "nobody asked for this"),
-        (GITLAB | {"CI_PIPELINE_SOURCE": "schedule"}, "nobody asked for this"),
         (GITHUB | {"GITHUB_TRIGGERING_ACTOR": "dependabot[bot]"}, "dependabot[bot] is no person"),
-        (GITLAB | {"GITLAB_USER_LOGIN": "project_7_bot_0a1b"}, "project_7_bot_0a1b is no person"),
     ],
-    ids=["laptop", "half a job", "no run", "schedule", "gitlab schedule", "bot", "gitlab bot"],
+    ids=["laptop", "half a job", "no run", "schedule", "bot"],
 )
 def test_outside_of_a_job_that_a_person_started_nobody_approves(
     project: Project, env: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch

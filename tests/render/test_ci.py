@@ -419,10 +419,12 @@ def test_shellcheck_accepts_every_gitlab_script(case: str) -> None:
         skip(absent)
 
 
-def test_gitlab_inputs_reach_scripts_as_variables_alone(case: str) -> None:
+def test_gitlab_inputs_reach_scripts_between_quotes_alone(case: str) -> None:
+    """Not as variables: whoever runs a pipeline gives it variables, and those outrank a job's."""
     header, document = gitlab(case)
     for job in gitlab_jobs(document).values():
-        assert "$[[" not in str(job["script"])
+        assert "$[[" not in re.sub(r"'[^'$]*(\$\[\[ inputs\.\w+ \]\][^'$]*)+'", "", str(job["script"]))
+        assert "$[[" not in str(job.get("variables", {}))
     for name, declared in header["spec"]["inputs"].items():
         assert "options" in declared or "regex" in declared, name
 
@@ -433,7 +435,8 @@ def test_gitlab_inputs_take_names_only(value: str) -> None:
     for name in ("model", "version"):
         assert not re.fullmatch(inputs[name]["regex"], value)
     assert re.fullmatch(inputs["model"]["regex"], "support-chat")
-    assert re.fullmatch(inputs["version"]["regex"], "2.3.0-rc.1")
+    for version in ("2.3.0-rc.1", "2.3.0-R3f2a91"):
+        assert re.fullmatch(inputs["version"]["regex"], version)
 
 
 def test_gitlab_jobs_of_merge_requests_are_not_for_forks_and_the_others_for_the_default_branch(case: str) -> None:
@@ -462,6 +465,13 @@ def test_gitlab_identities_are_tokens_of_the_job() -> None:
         assert set(jobs[name]["id_tokens"]) == {"GITOPS_AWS_TOKEN", "GITOPS_GCP_TOKEN", "GITOPS_AZURE_TOKEN"}
         assert f"role/gitops-{purpose} " in jobs[name]["before_script"][1]
     assert "id_tokens" not in gitlab("plain")[1]["apply"]
+
+
+def test_gitlab_signs_who_asks_for_what_goes_forward() -> None:
+    document = gitlab("plain")[1]
+    assert document["forward"]["id_tokens"]["GITOPS_JOB_TOKEN"]["aud"].startswith("gitops-")
+    others = {name for name, job in gitlab_jobs(document).items() if "GITOPS_JOB_TOKEN" in job.get("id_tokens", {})}
+    assert others == {"forward"}
 
 
 # --- Both ----------------------------------------------------------------------------------------------------

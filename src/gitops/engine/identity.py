@@ -2,13 +2,15 @@
 
 A signing key proves who signed, to everybody and at any time. CI sets variables that say who started a job; they
 prove nothing to anybody who could set them, so that they are worth something only where nobody but CI may push to the
-GitOps repository, and where what CI runs is reviewed. A name that Git was configured with is a claim.
+GitOps repository, and where what CI runs is reviewed. In GitLab whoever runs a pipeline can set them: there only the
+token counts that GitLab signs for the job. A name that Git was configured with is a claim.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +21,7 @@ from gitops.spec.environment import Approvals
 from gitops.values import person_key, readable
 from gitops.world.git.commit import identity
 from gitops.world.git.signatures import public_key
+from gitops.world.gitlab import verified
 
 _BOT = re.compile(r"\[bot\]$|^(project|group)_\d+_bot|^service_account_")
 
@@ -56,7 +59,7 @@ def proven(session: Session, rules: Approvals, named: str, file: str) -> str:
     Raises GitopsError where the proof cannot be had here, with what to do.
     """
     if rules.identity == "ci":
-        return _in_ci(rules, file)
+        return _in_ci(session, rules, file)
     return _of_key(session, rules) if rules.identity == "signature" else named
 
 
@@ -92,8 +95,32 @@ def _variable(name: str) -> str:
     return readable(os.environ.get(name, "")).strip()
 
 
-def _in_ci(rules: Approvals, file: str) -> str:
+def _signed_by_gitlab(session: Session) -> Job:
+    """The job by GitLab's signed word. Raises GitopsError where there is none, or it is about something else."""
+    ci = session.spec.pipeline.ci
+    if ci is None or ci.gitlab is None:
+        raise GitopsError(
+            "whoever runs a pipeline of GitLab can set its variables, so that they say nothing of who asks",
+            where="pipeline.yaml: ci.gitlab",
+            hint="set `gitlab: {project: GROUP/PROJECT}` there, and write the workflow again (gitops ci gitlab)",
+        )
+    token = _variable("GITOPS_JOB_TOKEN")
+    claims = verified(token, ci.gitlab.url, f"gitops-{session.spec.pipeline.name}", time.time())
+    said = {name: str(claims.get(name, "")) for name in ("project_path", "user_login", "pipeline_source", "job_id")}
+    if said["project_path"].casefold() != ci.gitlab.project.casefold():
+        raise GitopsError(
+            f"this job is of {said['project_path']}, and only those of {ci.gitlab.project} approve here",
+            where="pipeline.yaml: ci.gitlab.project",
+            hint="start the job in that project",
+        )
+    url = f"{ci.gitlab.url}/{said['project_path']}/-/jobs/{said['job_id']}"
+    return Job("GitLab CI", said["user_login"], url, said["pipeline_source"] == "schedule")
+
+
+def _in_ci(session: Session, rules: Approvals, file: str) -> str:
     known = job()
+    if known and known.system == "GitLab CI":
+        known = _signed_by_gitlab(session)
     if known is None:
         raise GitopsError(
             "this is no job of GitHub Actions or GitLab CI, and only such a job can say here who asks",

@@ -114,6 +114,18 @@ class Wheel(SpecModel):
     """Its SHA-256, as `sha256sum` prints it."""
 
 
+class GitlabProject(SpecModel):
+    """Whose word counts on who started a job: with `approvals.identity: ci`, GitLab's signed one about this project."""
+
+    url: Annotated[
+        str,
+        StringConstraints(pattern=r"^(https://[A-Za-z0-9.-]+(:\d{1,5})?|http://(127\.0\.0\.1|localhost)(:\d{1,5})?)$"),
+    ] = "https://gitlab.com"
+    """The instance, without a path."""
+    project: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,254}$")]
+    """The full path of the project whose jobs approve, such as acme/models."""
+
+
 class Ci(SpecModel):
     """How the CI workflow is written by `gitops ci github` and `gitops ci gitlab`."""
 
@@ -158,3 +170,5 @@ class Ci(SpecModel):
     there; one that fails is rolled back before the next environment can start it."""
     gpu: GpuJobs = Field(default_factory=GpuJobs)
     identities: Identities = Field(default_factory=Identities)
+    gitlab: GitlabProject | None = None
+    """Needed where jobs of GitLab approve (`approvals.identity: ci`)."""
