@@ -62,14 +62,14 @@ def test_a_new_version_starts_beside_the_old_one(tree: Tree) -> None:
 
 def test_a_model_that_left_is_removed_with_its_record(tree: Tree) -> None:
     tree.release_spec(write_spec({"rank": ("1.0.0", "b")}))
-    assert not [path for path in tree.files if "chat" in path]
+    assert [path for path in tree.files if "chat" in path] == ["removed/dev/chat.yaml"]
 
 
 def test_a_model_that_left_in_the_middle_of_a_rollout_is_removed_too(tree: Tree) -> None:
     tree.release_spec(write_spec({**BOTH, "chat": ("1.1.0", "c")}))
     assert tree.release(CHAT).candidate
     tree.release_spec(write_spec({"rank": ("1.0.0", "b")}))
-    assert not [path for path in tree.files if "chat" in path]
+    assert [path for path in tree.files if "chat" in path] == ["removed/dev/chat.yaml"]
 
 
 def test_files_of_others_stay_and_cost_no_change(tree: Tree) -> None:
