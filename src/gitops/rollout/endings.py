@@ -32,6 +32,7 @@ BackCause = Literal[
     "unseen",
     "frozen",
     "new target",
+    "unfounded",
 ]
 PauseCause = Literal["person", "gate", "no data", "capacity", "unseen", "earlier"]
 """Who or what stopped it."""
@@ -105,6 +106,11 @@ BACK: Mapping[BackCause, Ending] = MappingProxyType(
         ),
         "frozen": Ending("a weight is over its time in a freeze", "back", "it starts again after the freeze"),
         "new target": Ending("the spec names another version", "back", "it was overtaken, not judged"),
+        "unfounded": Ending(
+            "no commit has started it, or one without the approvals that count today",
+            "back",
+            "it waits like any version",
+        ),
     }
 )
 PAUSED: Mapping[PauseCause, Ending] = MappingProxyType(

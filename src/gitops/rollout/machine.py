@@ -129,7 +129,8 @@ def _evidence(seen: Observation) -> tuple[str, ...]:
 
 
 def _unfounded(case: Underway) -> Event | None:
-    return case.roll_back(f"not a rollout: {case.seen.unfounded}", rejects=False) if case.seen.unfounded else None
+    why = case.seen.unfounded
+    return case.roll_back(f"not a rollout: {why}", cause="unfounded") if why else None
 
 
 def _superseded(case: Underway) -> Event | None:
