@@ -73,6 +73,7 @@ ENDS: dict[BackCause, Callable[[], Walk]] = {
     "unseen": lambda: paused().given(results=outage()),
     "frozen": frozen,
     "new target": lambda: at_weight(10).given(target=NEXT),
+    "unfounded": lambda: at_weight(10).given(unfounded="no commit has started it"),
 }
 REJECTED = (Objection("staging", "rolled back by ada", "2026-11-28T16:00:00Z"),)
 STOPS: dict[PauseCause, Callable[[], Walk]] = {
