@@ -140,7 +140,7 @@ class Clone:
         model = load_spec(read.pipeline, read.environments).models[UnitKey("dev", "chat")]
         going = Candidate(ModelVersion("1.1.0", DIGEST), "starting", scale=100, started=0, since=0, entered=0)
         models = {**release.models, "1.1.0": dump_model(model)}
-        record.write_bytes(dump_release(replace(release, candidate=going, models=models)))
+        record.write_bytes(dump_release(replace(release, candidate=going, kept=(), models=models)))
 
     def push(self, message: str, key: str = "") -> str:
         """Commit whatever changed, signed with somebody's key if one is named, and push; the commit."""
@@ -306,7 +306,7 @@ def test_an_approval_that_was_used_up_cannot_be_written_back(project: Project) -
 RANK = """  rank:
     version: 1.0.0
     artifact: {{uri: s3://acme-models/rank/1.0.0, digest: "sha256:{digest}", format: onnx}}
-    serve: {{runtime: custom, image: "registry.acme.ai/rank:1.0.0", resources: {{cpu: 1, memory: 1Gi}}}}
+    serve: {{runtime: custom, image: "registry.acme.ai/rank:1.0.0", resources: {{cpu: 1, memory: 1Gi}}, loadTime: 3s}}
     rollout: quick
 """
 
@@ -342,11 +342,11 @@ def test_without_a_usable_key_nobody_approves(project: Project) -> None:
 
 
 def test_the_embedded_world_has_no_keys_and_believes_git(project: Project) -> None:
-    signers(project, "ann")
     release = (project.path / "pipeline.yaml").read_text()
     (project.path / "pipeline.yaml").write_text(release.replace("1.1.0", "1.0.0").replace("c" * 64, "a" * 64))
     project.gitops("apply", "--yes", "--embedded")
     (project.path / "pipeline.yaml").write_text(release)
+    signers(project, "ann")
     embedded = {"GITOPS_EMBEDDED": "1"}
     refused = act(project, "approve", by=CAT, expect=1, env=embedded).err
     assert f"{CAT} may not approve dev/chat" in refused

@@ -308,11 +308,12 @@ def test_an_excluded_model_leaves_its_environment_alone(applied: Project) -> Non
     environment.write_text(environment.read_text() + "exclude: [search]\n")
     document = plan(applied)
     assert {change["unit"] for change in document["changes"]} == {"dev/search"}
-    assert {change["action"] for change in document["changes"]} == {"delete"}
+    kept = {change["name"] for change in document["changes"] if change["action"] != "delete"}
+    assert kept == {"removed/dev/search.yaml"}
     applied.gitops("apply", "--yes", "--embedded")
     plan(applied, expect=0)
     files = run_git(repository(applied), "ls-tree", "-r", "--name-only", "main")
-    assert "dev/search" not in files
+    assert [path for path in files.split() if "dev/search" in path] == ["removed/dev/search.yaml"]
     assert "production/search" in files
     with live(applied, "local") as cluster:
         assert cluster.get("Deployment", "acme-dev", "search-2-0-0") is None
