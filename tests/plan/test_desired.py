@@ -96,6 +96,16 @@ def test_an_edit_by_hand_is_taken_back(tree: Tree) -> None:
     assert "-# by hand" in change.diff
 
 
+def test_a_diff_shows_no_secret_that_a_file_has(tree: Tree) -> None:
+    path = "clusters/dev-cluster/dev/chat/service.yaml"
+    tree.files[path] += b"# Authorization: Bearer Tr0ub4dor-horse-9\n- name: DB_PASSWORD\n  value: hunter2\n"
+    found = tree.plan(write_spec(BOTH))
+    (change,) = [change for change in found.files if change.path == path]
+    assert "-- name: DB_PASSWORD" in change.diff
+    assert "hunter2" not in change.diff
+    assert "Tr0ub4dor" not in change.diff
+
+
 def test_a_stale_file_of_ours_goes(tree: Tree) -> None:
     path = "clusters/dev-cluster/dev/chat/podmonitor.yaml"
     tree.files[path] = HEADER.encode() + b"kind: PodMonitor\n"

@@ -128,6 +128,20 @@ def test_a_new_order_is_a_change() -> None:
     assert [change.path for change in changes(live(), result)] == ["spec.template.spec.containers[server].env"]
 
 
+def test_a_secret_written_out_in_a_pod_is_masked() -> None:
+    path = "spec.template.spec.containers[server]"
+    before, result = live(), live()
+    server(before)["env"] = [{"name": "API_TOKEN", "value": "letmein"}, {"name": "B", "value": "1"}]
+    server(before)["args"] = ["--api-key", "letmein"]
+    server(result)["env"] = [{"name": "API_TOKEN", "value": "letmein2"}, {"name": "B", "value": "2"}]
+    server(result)["args"] = ["--api-key", "letmein2"]
+    assert {change.path: (change.before, change.after) for change in changes(before, result)} == {
+        f"{path}.args": (["--api-key", "…"], ["--api-key", "…"]),
+        f"{path}.env[API_TOKEN].value": ("…", "…"),
+        f"{path}.env[B].value": ("1", "2"),
+    }
+
+
 def test_secret_data_is_masked_wherever_it_is() -> None:
     last = "kubectl.kubernetes.io/last-applied-configuration"
     before = {"kind": "Secret", "metadata": {"annotations": {last: "old"}}, "data": {"a": "old"}, "type": "Opaque"}

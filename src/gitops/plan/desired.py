@@ -33,6 +33,7 @@ from gitops.spec.frozen import dump_model
 from gitops.spec.pipeline import BlueGreen, Canary, Model, Rollout
 from gitops.spec.placement import is_managed
 from gitops.spec.resolved import Spec
+from gitops.spec.secrets import masked_text
 from gitops.values import Action, UnitKey
 
 MODULES = "terraform/modules/"
@@ -292,7 +293,7 @@ def _directory(path: str) -> str:
 
 def _diff(path: str, before: bytes, after: bytes) -> str:
     old, new = (data.decode(errors="replace").splitlines(keepends=True) for data in (before, after))
-    return "".join(unified_diff(old, new, f"a/{path}", f"b/{path}"))
+    return masked_text("".join(unified_diff(old, new, f"a/{path}", f"b/{path}")))
 
 
 def _of_units(existing: Mapping[str, Entry], units: Iterable[UnitKey]) -> dict[str, dict[str, Entry]]:

@@ -25,7 +25,6 @@ FORMATS = {
 _ONE_MODEL = ("onnx", "tensorrt")
 """The formats that Triton gets a model repository made for; others are a whole one."""
 
-_SECRET_NAME = re.compile(r"(^|_)(TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|KEY|APIKEY|CREDENTIALS?)$", re.IGNORECASE)
 _HUGGING_FACE = re.compile(r"hf://[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*@[A-Za-z0-9._-]+")
 _BUCKET_URI = re.compile(r"(s3|gs|az)://[^/]+/[^/].*")
 _ARCHIVE = re.compile(r"\.(zip|tar(\.(gz|z|bz2|xz|br))?|tgz|taz|tz|tbz2|txz)$", re.IGNORECASE)
@@ -143,13 +142,6 @@ def _image(subject: Subject) -> Iterator[Finding]:
         yield subject.finding(("serve", "image"), "the image has no tag and no digest", hint)
 
 
-def _secrets(subject: Subject) -> Iterator[Finding]:
-    for name, value in subject.model.serve.env.items():
-        if isinstance(value, str) and value and _SECRET_NAME.search(name):
-            hint = f"{name}: {{secret: <name of a Secret>, key: <its key>}}"
-            yield subject.finding(("serve", "env", name), "this looks like a secret written out", hint)
-
-
 def _pool(subject: Subject) -> Iterator[Finding]:
     serve = subject.model.serve
     if serve.pool and not serve.gpu:
@@ -219,7 +211,6 @@ _MODEL_CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     _image,
     vllm_options,
     triton_options,
-    _secrets,
     _pool,
     _route,
     _peers,
@@ -244,7 +235,7 @@ def _escapes(path: str) -> bool:
 
 
 def repository(draft: Draft) -> Iterator[Finding]:
-    """The repository's URL is one that Git reads without running anything, and carries no password."""
+    """The repository's URL is one that Git reads without running anything."""
     url, signing = draft.pipeline.repository.url, draft.pipeline.repository.signing
     if wrong := wrong_url(url):
         yield Finding(("repository", "url"), *wrong)
@@ -268,8 +259,6 @@ def wrong_url(url: str) -> tuple[str, str] | None:
         return "a URL has no spaces, line breaks or control characters", ""
     if separator and scheme not in _URL_SCHEMES:
         return "this kind of URL is not supported", f"use {listed(_URL_SCHEMES, 'or')}, or a path"
-    if separator and scheme in ("http", "https") and ":" in host.partition("@")[0] and "@" in host:
-        return "the URL has a password in it", "leave it to a credential helper or the environment"
     if _escapes(rest if separator else url.rpartition(":")[2]):
         return "the path must not go up with `..`", "write the path out"
     return None

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from gitops.spec.check_secrets import problems_without_values, secrets
 from gitops.spec.checks import CHECKS
 from gitops.spec.documents import Document, Documents, Finding
 from gitops.spec.draft import Draft
@@ -94,7 +95,8 @@ class _Loading:
             draft = _draft(documents, checked, described, models, frozenset(self.damaged))
             for check in CHECKS:
                 self.findings.extend(check(draft))
-        problems = self.problems + documents.problems(self.findings)
+        others = self.problems + documents.problems(self.findings)
+        problems = problems_without_values(documents, others, secrets(documents))
         if problems or not checked:
             raise SpecError(problems, self.unexplained)
         return _spec(checked, described, models, [pipeline, *environments])

@@ -33,6 +33,7 @@ from gitops.spec.rollouts import Gate as Gate
 from gitops.spec.rollouts import Rolling as Rolling
 from gitops.spec.rollouts import Rollout as Rollout
 from gitops.spec.rollouts import Shadow as Shadow
+from gitops.spec.secret_names import DIGEST_PATTERN
 from gitops.spec.signatures import Signatures
 from gitops.spec.unbuilt import artifact_of
 from gitops.spec.validation import Validation as Validation
@@ -233,3 +234,8 @@ class Pipeline(SpecModel):
     """Whose signatures a version needs before it is released."""
     ci: Ci | None = None
     """What `gitops ci` writes."""
+    not_secret: Annotated[
+        tuple[Annotated[str, StringConstraints(pattern=DIGEST_PATTERN)], ...], Field(max_length=1000, strict=False)
+    ] = ()
+    """Texts of these files that look like secrets and are none, each by the first 12 digits of its SHA-256, as the
+    refusal names it. A changed text is looked at again."""

@@ -114,6 +114,7 @@ _BY_KEY = {
     "identity": Words("somebody", "an e-mail address, or the URL of a workflow"),
     "issuer": Words("an issuer", "its URL, such as https://accounts.google.com"),
     "dataset": _WORDS,
+    "notSecret": Words("the beginning of a digest", "sha256: and 12 digits, as the refusal names it"),
     "install": Words("a command", "one line of shell, without expressions of the CI system"),
     "serve": Words("a command", "one line of shell, without expressions of the CI system"),
     "project": _PATH,

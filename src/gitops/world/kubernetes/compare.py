@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 import orjson
 
+from gitops.spec.secrets import masked_value
 from gitops.values import Manifest
 from gitops.world.kubernetes.structure import KEY_DEFAULTS, item_key, list_keys
 from gitops.world.ports import FieldChange
@@ -218,8 +219,16 @@ def changes(live: Manifest, result: Manifest, claims: Iterable[tuple[str, str]] 
         manager = next((owner for claim, owner in claimed if _touches(claim, path)), "")
         if secret and _holds_secret(change.path):
             change = Change(change.path, *(value if value is ABSENT else MASK for value in change[1:]))
-        fields.append(FieldChange(path, change.before, change.after, manager))
+        name = _name_of(change.path)
+        before, after = masked_value(name, change.before), masked_value(name, change.after)
+        fields.append(FieldChange(path, before, after, manager))
     return tuple(fields)
+
+
+def _name_of(path: Path) -> str:
+    """What the value at the path is called: the value of a variable has the variable's name."""
+    last = path[-2] if path[-1] == "value" and len(path) > 1 else path[-1]
+    return last.strip("[]")
 
 
 def format_path(path: Path) -> str:
