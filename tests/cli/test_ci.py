@@ -173,9 +173,13 @@ class Runner:
         given = {
             key: value["value"] if isinstance(value, dict) else value for key, value in job.get("variables", {}).items()
         }
-        given = {key: re.sub(r"\$\[\[ (.+?) \]\]", lambda m: self.context[m[1]], value) for key, value in given.items()}
+        given = {key: self._with_inputs(value) for key, value in given.items()}
         lines = [*job.get("before_script", []), *job["script"]]
-        return self._run("\n".join(lines), {**given, **env})
+        return self._run(self._with_inputs("\n".join(lines)), {**given, **env})
+
+    def _with_inputs(self, text: str) -> str:
+        """GitLab puts inputs in before anything runs."""
+        return re.sub(r"\$\[\[ (.+?) \]\]", lambda match: self.context[match[1]], text)
 
     @property
     def summary(self) -> str:
