@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks.harness import stopwatch
 from gitops.engine.planning import plan
 from gitops.engine.session import Options, open_session
+from gitops.values import Owner
 from gitops.world.git.repository import open_repository
 from gitops.world.ports import Repository
 
@@ -17,6 +18,8 @@ class Committed:
     """How much was committed, and the CPU and wall seconds that commit and push alone took."""
 
     files: dict[str, bytes]
+    owner: Owner
+    """Whose the objects are, on the one cluster."""
     cpu: float
     wall: float
 
@@ -43,5 +46,7 @@ def commit_everything(project: Path, remote: str = "") -> Committed:
             repository.head()
         with stopwatch() as taken:
             repository.commit_all(wanted.base.head, commits)
+        session.world.stored()
+        owner = session.world.owner(next(iter(session.spec.clusters)))
     changes = {path: content for files, _ in commits for path, content in files.items()}
-    return Committed({path: content for path, content in changes.items() if content is not None}, *taken)
+    return Committed({path: content for path, content in changes.items() if content is not None}, owner, *taken)

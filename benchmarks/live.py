@@ -13,6 +13,7 @@ from benchmarks.harness import Figure, Setting
 from benchmarks.synthetic import write_project
 from gitops.plan.objects import phase_of
 from gitops.render.check import parse_manifest
+from gitops.values import Owner
 from gitops.world.kubernetes.cluster import connect
 
 KUBECTL_OBJECTS = 500
@@ -34,10 +35,11 @@ def measure(setting: Setting) -> Iterator[Figure]:
         plane.install_crds()
         project = setting.directory / "project"
         write_project(project, max(setting.objects // 8, 5), context=plane.context)
-        files = dict(sorted(commit_everything(project).files.items()))
+        committed = commit_everything(project)
+        files = dict(sorted(committed.files.items()))
         manifests = {path: content for path, content in files.items() if path.startswith("clusters/")}
         setting.report(f"live: creating {len(manifests):,} objects")
-        _create(plane.context, plane.kubeconfig, manifests)
+        _create(plane.context, plane.kubeconfig, manifests, committed.owner)
         time.sleep(SETTLE_SECONDS)
         os.environ["KUBECONFIG"] = str(plane.kubeconfig)
         try:
@@ -49,10 +51,10 @@ def measure(setting: Setting) -> Iterator[Figure]:
             del os.environ["KUBECONFIG"]
 
 
-def _create(context: str, kubeconfig: Path, files: dict[str, bytes]) -> None:
+def _create(context: str, kubeconfig: Path, files: dict[str, bytes], owner: Owner) -> None:
     """Server-side apply as apply does it, but without waiting for any model to become ready."""
     manifests = [parse_manifest(content, path) for path, content in files.items()]
-    cluster = connect(context, kubeconfig=kubeconfig)
+    cluster = connect(context, kubeconfig=kubeconfig, owner=lambda: owner)
     with ThreadPoolExecutor(8) as pool:
         for phase in sorted({phase_of(manifest) for manifest in manifests}):
             list(pool.map(cluster.apply, [manifest for manifest in manifests if phase_of(manifest) == phase]))

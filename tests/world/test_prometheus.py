@@ -115,6 +115,10 @@ def watched(prometheus: Prometheus) -> Iterator[Watched]:
     prometheus.reload([], wait=False)
 
 
+REQUESTS = 1e6
+"""So many that half a request, which stands for what was not seen, does not count."""
+
+
 def expected(runtime: str, metric: str, version: str) -> float:
     """The declared value, as coarse as the buckets of the server's histogram are."""
     behaviour, trait = DECLARED[runtime, version], trait_of(metric, {})
@@ -127,8 +131,8 @@ def expected(runtime: str, metric: str, version: str) -> float:
     times = NormalDist(math.log(level), behaviour.spread(trait))
     if runtime == "triton":
         return math.exp(times.inv_cdf(QUANTILES[metric]))
-    buckets = {bound: times.cdf(math.log(bound)) for bound in bounds_of(runtime, trait)}
-    found = histograms.quantile({**buckets, math.inf: 1.0}, QUANTILES[metric])
+    buckets = {bound: REQUESTS * times.cdf(math.log(bound)) for bound in bounds_of(runtime, trait)}
+    found = histograms.quantile({**buckets, math.inf: REQUESTS}, QUANTILES[metric])
     assert found is not None
     return found.value
 
@@ -148,7 +152,9 @@ def test_every_metric_has_the_declared_value(watched: Watched, runtime: str, met
     value, share = expected(runtime, metric, version), WEIGHTS[version]
     over = [*(look.datum for look in answer.looks)]
     seen = measured(gate_at(metric, value), over).value
-    assert seen == pytest.approx(value * share / 100 if metric in TRAFFIC else value, rel=0.06)
+    # Of a quantile the few slowest requests decide.
+    near = 0.12 if metric in QUANTILES else 0.06
+    assert seen == pytest.approx(value * share / 100 if metric in TRAFFIC else value, rel=near)
     asked = Asked(watched.now, watched.begin, LOOK, weight=share, stable_weight=100 - share)
     worse, better = (0.4, 1.2) if METRICS[metric].worse == "higher" else (1.1, 0.9)
     for factor, status in ((worse, "fail"), (better, "pass")):
@@ -227,7 +233,8 @@ def test_queries_of_the_users_own(watched: Watched) -> None:
     found = {name: answers[question] for name, question in asked.items()}
     assert [look.datum for look in looks(found["number"]).looks] == pytest.approx([200] * 4, rel=0.05)
     assert looks(found["number"]).latest is None
-    assert found["none"] == found["constant"] == Series()
+    assert found["none"] == Series()
+    assert [look.datum for look in looks(found["constant"]).looks] == [math.inf] * 4, "the worst there is, not no data"
     assert [look.datum for look in looks(found["scalar"]).looks] == [7.0] * 4
     assert "series where one number is wanted: aggregate with sum() or avg()" in reason(found["several"])
     assert "refused the query: " in reason(found["wrong"])

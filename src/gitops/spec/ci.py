@@ -114,15 +114,19 @@ class Wheel(SpecModel):
     """Its SHA-256, as `sha256sum` prints it."""
 
 
+GitlabUrl = Annotated[
+    str,
+    StringConstraints(pattern=r"^(https://[A-Za-z0-9.-]+(:\d{1,5})?|http://(127\.0\.0\.1|localhost)(:\d{1,5})?)$"),
+]
+GitlabPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,254}$")]
+
+
 class GitlabProject(SpecModel):
     """Whose word counts on who started a job: with `approvals.identity: ci`, GitLab's signed one about this project."""
 
-    url: Annotated[
-        str,
-        StringConstraints(pattern=r"^(https://[A-Za-z0-9.-]+(:\d{1,5})?|http://(127\.0\.0\.1|localhost)(:\d{1,5})?)$"),
-    ] = "https://gitlab.com"
+    url: GitlabUrl = "https://gitlab.com"
     """The instance, without a path."""
-    project: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,254}$")]
+    project: GitlabPath
     """The full path of the project whose jobs approve, such as acme/models."""
 
 

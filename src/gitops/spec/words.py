@@ -53,6 +53,8 @@ _BY_PATTERN = {
     _pattern(environment.BucketName): Words(
         "the name of a bucket", "lower-case letters, digits, . and -, 3 to 63 characters"
     ),
+    _pattern(ci.GitlabUrl): Words("the URL of a GitLab", "such as https://gitlab.com, without a path"),
+    _pattern(ci.GitlabPath): Words("the path of a project", "such as acme/models"),
     _pattern(ci.Hosted): Words("a runner that GitHub hosts", "such as ubuntu-24.04"),
     _pattern(ci.WheelUri): Words(
         "a wheel of gitops", "a path in this repository or an https:// URL that ends in gitops_models-VERSION-….whl"
