@@ -349,7 +349,7 @@ def test_a_version_that_gets_slow_pauses_and_somebody_decides(staged: Project) -
     release(staged, "1.1.0")
     (staged.path / "simulation.yaml").write_text(
         "apiVersion: gitops/v1\n"
-        "models: {chat: {versions: {1.1.0: {faults: [{metric: latency, becomes: 1.7s, from: 90s}]}}}}\n"
+        "models: {chat: {versions: {1.1.0: {faults: [{metric: latency, becomes: 2.2s, from: 90s}]}}}}\n"
     )
     began = clock(staged).now()
     staged.gitops("apply", "--yes", "--wait", expect=1)
