@@ -18,11 +18,13 @@ _STRONG = _set(
     "credential credentials creds bearer jwt privatekey connectionstring"
 )
 """Words that mean a credential, whatever stands before them."""
-_WEAK = _set("key pat auth authorization dsn sas cookie login userpass")
+_WEAK = _set("key pass pat auth authorization dsn sas cookie login userpass")
 """Words that often mean one: only a value that does not read like a word counts."""
 _KEYS = _set("api access private secret account master encryption signing client service license deploy")
 """Before `key` they leave no doubt."""
 _NOT_KEYS = _set("public primary foreign sort partition cache routing")
+_NOT_TOKENS = _set("eos bos pad unk sep cls mask stop special start end next first")
+"""Before `token` they mean a part of a text, as tokenizers make them."""
 _OF_IT = _set("prod production dev staging test value string text base64 b64 new old current main default")
 """Words after the one that counts."""
 _DIGEST = _set(
@@ -62,6 +64,8 @@ def is_secret_name(name: str) -> bool:
     """Whether the name means a credential by its last word: `HF_TOKEN` does, `max-tokens` and `TOKEN_FILE` do not."""
     said = words(name)
     if not said or (len(said) > 1 and said[-1] == "key" and said[-2] in _NOT_KEYS):
+        return False
+    if len(said) > 1 and said[-1] == "token" and said[-2] in _NOT_TOKENS:
         return False
     return said[-1] in _STRONG or said[-1] in _WEAK
 
