@@ -28,6 +28,16 @@ def conflict(record: bytes) -> bytes:
     return b"<<<<<<< HEAD\n" + record + b"=======\n>>>>>>> theirs\n"
 
 
+def walking(version: bytes, weight: bytes) -> Callable[[bytes], bytes]:
+    """With a candidate written into the record by hand."""
+    return lambda record: record.replace(
+        b"rendered:",
+        b'rollout:\n  id: ""\n  candidate: {version: "' + version + b'", digest: "d", stage: baking, step: 1, weight: '
+        b"" + weight + b', mirror: 0, scale: 100, started: "2026-01-01T00:00:00Z", since: "2026-01-01T00:00:00Z", '
+        b'entered: "2026-01-01T00:00:00Z"}\nrendered:',
+    )
+
+
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "conflict": conflict,
     "empty": lambda record: b"",
@@ -35,13 +45,8 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "list": lambda record: b"- 1\n",
     "other unit": lambda record: record.replace(b"model: chat", b"model: other"),
     "number": lambda record: record.replace(b'version: "1.0.0"', b"version: 1.0"),
-    "weight": lambda record: record.replace(
-        b"rendered:",
-        b'rollout:\n  id: ""\n  candidate: {version: "2", digest: "d", stage: baking, step: 1, weight: 500, mirror: 0, '
-        b'scale: 100, started: "2026-01-01T00:00:00Z", since: "2026-01-01T00:00:00Z", '
-        b'entered: "2026-01-01T00:00:00Z"}\n'
-        b"rendered:",
-    ),
+    "weight": walking(b"2", b"500"),
+    "twice": walking(b"1.0.0", b"50"),
 }
 
 

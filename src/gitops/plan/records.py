@@ -67,11 +67,24 @@ def read_records(texts: Mapping[UnitKey, bytes]) -> Records:
         except GitopsError as error:
             damaged[str(unit)] = str(error)
             continue
-        if release.unit == unit:
-            releases[unit] = release
-        else:
+        if release.unit != unit:
             damaged[str(unit)] = f"{path} holds the record of {release.unit}: {_restore(path)}"
+        elif twice := _twice(release):
+            damaged[str(unit)] = f"{path} has version {twice} in two places at once: {_restore(path)}"
+        else:
+            releases[unit] = release
     return Records(releases, damaged)
+
+
+def _twice(release: Release) -> str:
+    """A version that stands in the record more than once, which no step writes: it would run under one name twice."""
+    state, seen = release.state, set[str]()
+    running = (state.stable, state.candidate and state.candidate.version, *(one.version for one in state.kept))
+    for version in (one.version for one in running if one):
+        if version in seen:
+            return version
+        seen.add(version)
+    return ""
 
 
 class Absent(NamedTuple):
