@@ -313,7 +313,7 @@ def test_rollouts_survive_kills_and_outages(
             stage.wait(lambda: stage.record("ranker").rejected, "the bad version is rejected")
             stage.wait(lambda: stage.record("chat").stable.version == NEW, "the canary has arrived")
             stage.wait(lambda: stage.record("vision").stable.version == NEW, "the blue-green has arrived")
-            stage.wait(lambda: driver.kills >= 50, "fifty kills")
+            stage.wait(lambda: driver.kills >= 50, "fifty kills", 4 * SECONDS)
             # The last process may have died between its push and its delivery.
             stage.wait(
                 lambda: all(stage.live()[model] == stage.named(model)[-1] for model in models), "live follows Git"
