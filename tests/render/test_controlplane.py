@@ -25,7 +25,7 @@ pytestmark = pytest.mark.controlplane
 
 GOLDEN = Path(__file__).parent / "golden"
 EXPECTED = sorted(GOLDEN.glob("*/expected/clusters/*"))
-PLURALS = {"NetworkPolicy": "networkpolicies"}
+PLURALS = {"RuntimeClass": "runtimeclasses", "NetworkPolicy": "networkpolicies"}
 
 
 def apply(plane: ControlPlane, data: bytes, *, dry_run: bool) -> dict[str, Any]:
@@ -71,6 +71,9 @@ def test_a_real_api_server_takes_the_tree_as_it_is(control_plane: ControlPlane, 
     files.sort(key=lambda data: (b"\nkind: Namespace\n" not in data, b"\nkind: ServiceAccount\n" not in data))
     for data in files:
         manifest = yaml.safe_load(data)
+        if name := manifest["kind"] == "Deployment" and manifest["spec"]["template"]["spec"].get("runtimeClassName"):
+            runtime = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": name}}
+            apply(control_plane, yaml.safe_dump({**runtime, "handler": name}).encode(), dry_run=False)
         answer = apply(control_plane, data, dry_run=manifest["kind"] not in ("Namespace", "ServiceAccount"))
         assert list(rewritten(manifest, answer)) == []
         if manifest["kind"] == "Deployment":

@@ -157,7 +157,8 @@ def test_every_deployment_selects_its_own_pods_while_the_service_selects_all() -
 
 
 def test_an_autoscaler_starts_at_the_scale_and_ends_where_it_always_does() -> None:
-    spec = small(model={"serve": {"replicas": {"min": 8, "max": 20}}})
+    scaled = {"min": 8, "max": 20, "autoscaling": {"metric": "cpu", "target": 80}}
+    spec = small(model={"serve": {"replicas": scaled}})
     stable, candidate, kept = three(spec, 10)
     files = rendered(spec, [stable, candidate._replace(scale=30), kept._replace(scale=0)])
     bounds = files["1.2.0/autoscaler.yaml"]["spec"]
