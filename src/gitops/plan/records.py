@@ -79,7 +79,8 @@ def read_records(texts: Mapping[UnitKey, bytes]) -> Records:
 def _twice(release: Release) -> str:
     """A version that stands in the record more than once, which no step writes: it would run under one name twice."""
     state, seen = release.state, set[str]()
-    running = (state.stable, state.candidate and state.candidate.version, *(one.version for one in state.kept))
+    candidates = [state.candidate] if state.candidate else []
+    running = [state.stable, *(one.version for one in candidates), *(one.version for one in state.kept)]
     for version in (one.version for one in running if one):
         if version in seen:
             return version
