@@ -13,7 +13,7 @@ from gitops.rollout.approvals import Subject, words_of
 from gitops.rollout.events import one_line
 from gitops.values import UnitKey
 from gitops.world.git.repository import GitRepository, open_repository
-from gitops.world.git.signatures import decisions, public_key, root_of, sign, signature
+from gitops.world.git.signatures import decisions, public_key, sign, signature
 from tests.world.git.repositories import need, sh
 
 ANN, BOB = "ann@acme.example", "bob@acme.example"
@@ -122,13 +122,6 @@ def test_a_key_with_a_passphrase_signs_nothing(tmp_path: Path) -> None:
     new_key(tmp_path / "locked", passphrase="secret words")
     with pytest.raises(GitopsError, match="cannot be signed"):
         sign(WORDS, tmp_path / "locked")
-
-
-def test_a_repository_is_known_by_its_first_commit(tmp_path: Path) -> None:
-    repository = opened(tmp_path)
-    first = repository.commit(None, {"a": b"1"}, APPROVAL)
-    second = repository.commit(first, {"a": b"2"}, APPROVAL)
-    assert root_of(repository, second) == root_of(repository, first) == first
 
 
 # --- Keys ----------------------------------------------------------------------------------------------------

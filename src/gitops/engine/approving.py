@@ -69,7 +69,7 @@ def _subject(session: Session, stored: Stored, unit: UnitKey, model: Model) -> S
     """What an approval of this model's version is of."""
     if stored.head is None:
         raise GitopsError("the GitOps repository has no commit yet to sign for", hint="run gitops apply first")
-    root = signatures.root_of(session.world.repository(), stored.head)
+    root = session.world.repository().root(stored.head)
     version = base_version(model.version)
     return Subject(root, session.spec.pipeline.name, unit, version, model.artifact.digest, runs_of(model))
 

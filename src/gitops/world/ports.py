@@ -53,10 +53,12 @@ class Repository(Protocol):
     def identity(self, commit: str) -> str:
         """What tells the repository from any other, wherever it lies and however often it is cloned.
 
-        It is the beginning of the id of the first commit that led to `commit`: nobody can give another repository the
-        same without its history, and it stays when the repository moves. Raises GitopsError where that commit is
-        missing (a shallow clone).
+        It is the beginning of `root`, as long as fits a label: another repository cannot have the same without its
+        history, and it stays when the repository moves. Raises GitopsError as `root` does.
         """
+
+    def root(self, commit: str) -> str:
+        """The id of the first commit that led to `commit`. Raises GitopsError where that is missing (shallow clone)."""
 
     def past(self, commit: str, paths: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """For every file at or below `paths` that the history of `commit` ever had: the ids of its contents."""

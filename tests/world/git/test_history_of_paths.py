@@ -16,6 +16,7 @@ def test_every_clone_and_spelling_of_a_repository_is_the_same(opened: Open, bare
     first = repository.commit(None, {"a": b"1"}, "first")
     assert repository.identity(first) == first[:20]
     head = repository.commit(first, {"a": b"2"}, "second")
+    assert repository.root(head) == repository.root(first) == first
     sh("git", "clone", "-q", "--bare", bare, tmp_path / "clone.git")
     for url in (str(bare), bare.as_uri(), "./repository.git", str(tmp_path / "clone.git")):
         again = open_repository(url, "main", state=tmp_path / "other-state", project=tmp_path)

@@ -117,7 +117,7 @@ class GitRepository:
     def __init__(self, origin: Origin, branch: str, where: str, project: Path, signing_key: Path | None) -> None:
         self._origin, self._git = origin, origin.git
         self._branch, self._where, self._project, self._key = branch, where, project, signing_key
-        self._identities: dict[str, str] = {}
+        self._roots: dict[str, str] = {}
 
     def head(self) -> str | None:
         """See ports.Repository. Raises GitopsError when the origin cannot be reached or read."""
@@ -159,11 +159,15 @@ class GitRepository:
         return self._healing(lambda: self._commit_all(base, drafts)) if drafts else []
 
     def identity(self, commit: str) -> str:
-        """See ports.Repository. A merge of another history leaves the identity that the first parents lead to."""
+        """See ports.Repository."""
+        return self.root(commit)[:_IDENTITY_LENGTH]
+
+    def root(self, commit: str) -> str:
+        """See ports.Repository. A merge of another history leaves the root that the first parents lead to."""
         _check_ids([commit])
-        if commit not in self._identities:
-            self._identities = {commit: self._healing(lambda: self._root(commit))[:_IDENTITY_LENGTH]}
-        return self._identities[commit]
+        if commit not in self._roots:
+            self._roots = {commit: self._healing(lambda: self._root(commit))}
+        return self._roots[commit]
 
     def past(self, commit: str, paths: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """See ports.Repository."""

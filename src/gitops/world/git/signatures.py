@@ -128,12 +128,6 @@ def _keygen(*arguments: str, data: bytes = b"") -> subprocess.CompletedProcess[b
         raise GitopsError(f"{_KEYGEN} did not answer within {_KEYGEN_SECONDS} s", where=arguments[-1]) from error
 
 
-def root_of(repository: Repository, tip: str) -> str:
-    """The first commit that the branch descends from: what tells a repository from every other."""
-    out = _git(repository).output("rev-list", "--first-parent", "--max-parents=0", tip)
-    return out.decode().split()[0]
-
-
 def public_key(path: Path) -> str:
     """The public key that belongs to a signing key: of the private key itself, or of a public key that an agent holds.
 
