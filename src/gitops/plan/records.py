@@ -4,6 +4,7 @@ own, and nothing is done to such a unit until its record is restored."""
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -78,14 +79,8 @@ def read_records(texts: Mapping[UnitKey, bytes]) -> Records:
 
 def _twice(release: Release) -> str:
     """A version that stands in the record more than once, which no step writes: it would run under one name twice."""
-    state, seen = release.state, set[str]()
-    candidates = [state.candidate] if state.candidate else []
-    running = [state.stable, *(one.version for one in candidates), *(one.version for one in state.kept)]
-    for version in (one.version for one in running if one):
-        if version in seen:
-            return version
-        seen.add(version)
-    return ""
+    times = Counter(one.version for one in release.state.versions)
+    return next((version for version, number in times.items() if number > 1), "")
 
 
 class Absent(NamedTuple):
@@ -168,8 +163,6 @@ def _flaw(release: Release, model: Model | None) -> str:
         models = models_of(release, model)
     except GitopsError as error:
         return str(error)
-    state = release.state
-    running = (state.stable, state.candidate and state.candidate.version, *(one.version for one in state.kept))
-    missing = [one.version for one in running if one and one.version not in models]
+    missing = [one.version for one in release.state.versions if one.version not in models]
     path = record_path(release.unit)
     return f"{path} does not say how {missing[0]} was released: {_restore(path)}" if missing else ""
