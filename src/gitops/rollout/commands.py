@@ -84,7 +84,7 @@ def _approve(case: Case, command: Command) -> Event | str:
     about = target.digest, case.seen.runs
     given = {person_key(one.by) for one in case.state.approvals if (one.digest, one.runs) == about}
     if not by or person_key(by) in given:
-        return f"{by or 'somebody without a name'} cannot approve {target.words} (again)"
+        return f"{by or 'a person without a name'} cannot approve {target.words} (again)"
     return settle(case, "approve", f"{by} approves {target.words}", by, command.consent)
 
 

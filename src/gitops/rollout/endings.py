@@ -62,7 +62,7 @@ BACK: Mapping[BackCause, Ending] = MappingProxyType(
         "still warned": Ending(
             "a pause or a weight is over its time, and a gate is beyond `pause` at that look",
             "rejected",
-            "it is seen to be worse, and nobody accepted it",
+            "it is seen to be worse, and no person accepted it",
         ),
         "not ready": Ending(
             "replicas are seen not to be ready in `readyTimeout`", "rejected", "its own pods do not start"
@@ -116,27 +116,27 @@ BACK: Mapping[BackCause, Ending] = MappingProxyType(
 PAUSED: Mapping[PauseCause, Ending] = MappingProxyType(
     {
         "person": Ending("a person pauses", "paused", "a person says so"),
-        "gate": Ending("a gate is beyond `pause`", "paused", "somebody has to look; it goes on when all gates pass"),
+        "gate": Ending("a gate is beyond `pause`", "paused", "a person has to look; it continues when all gates pass"),
         "no data": Ending(
             "a metrics outage; no data or too few samples in time (default)",
             "paused",
-            "nobody can judge; it goes on when all gates pass",
+            "there is nothing to judge by; it continues when all gates pass",
         ),
         "capacity": Ending(
             "ready replicas stay below the weight, with `lostCapacity: pause`, or stable cannot carry as much",
             "paused",
-            "it goes on when they are back and all gates pass",
+            "it continues when they are back and all gates pass",
         ),
         "unseen": Ending(
             "replicas are waited for, and a cluster does not answer in the second half of `readyTimeout`; or its end "
-            "is noticed more than an hour late (nobody looked, or the clock jumped)",
+            "is noticed more than an hour late (no pass looked, or the clock jumped)",
             "paused",
             "its pods were not seen; once they are, it waits anew",
         ),
         "earlier": Ending(
             "an earlier environment of `promotion` rejected the version",
             "paused",
-            "what was verified there is so no more; a person says whether it goes on",
+            "what was verified there no longer holds; a person decides whether it continues",
         ),
     }
 )
