@@ -57,7 +57,6 @@ def plan(session: Session, only: frozenset[str] | None = None, again: Plan | Non
     running = NOTHING_SEEN if options.offline else census(session, stored)
     approved = uncounted(session, stored)
     wanted = render_stale(spec, session.renderer, stored, session.modules, now, approved, running)
-    check_rendered(wanted.desired)
     existing, contents = read_existing(repository, stored, wanted)
     source = session.source
     units = (*wanted.stale, *wanted.courses, *wanted.gone)

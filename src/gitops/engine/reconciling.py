@@ -14,7 +14,8 @@ from gitops.engine.contention import push_attempts
 from gitops.engine.delivering import Delivery, deliver, settle
 from gitops.engine.firsts import approve_first
 from gitops.engine.judging import Memory, judge
-from gitops.engine.planning import check_rendered, foreign_commits, new_rollout_id
+from gitops.engine.planning import foreign_commits, new_rollout_id
+from gitops.engine.rerouting import routes_for
 from gitops.engine.session import Session
 from gitops.engine.unseen import unseen
 from gitops.engine.watching import Key, Sight, Trouble, look, lost_for, troubles
@@ -53,7 +54,7 @@ class Pass:
     """Clusters that could not be asked, and why."""
     left_alone: Mapping[UnitKey, str] = field(default_factory=dict)
     damaged: Mapping[UnitKey, str] = field(default_factory=dict)
-    """Those of them whose records cannot be read, and why."""
+    """Those of them whose records cannot be read or whose files do not render, and why."""
     failures: tuple[Failure, ...] = ()
 
     @property
@@ -108,11 +109,12 @@ def _pass(session: Session, memory: Memory, commands: Commands, only: Collection
         settling = settle(session, view.stored, view.sight.astray) if not commands else Delivery()
         left = _newer(session, view, decisions)
         view, decisions = _back_only(session, view, decisions, left)
+        flawed: dict[UnitKey, str] = {}
         try:
-            steps = _commit(session, view, {unit: one for unit, one in decisions.items() if unit not in left})
+            steps = _commit(session, view, {unit: one for unit, one in decisions.items() if unit not in left}, flawed)
         except Moved:
             continue
-        delivered, damaged = _deliver(session, view, steps), _damaged(session, view.stored, only)
+        delivered, damaged = _deliver(session, view, steps), {**_damaged(session, view.stored, only), **flawed}
         stepped = {one.unit for one in steps}
         return Pass(
             now=view.now,
@@ -268,8 +270,10 @@ def _back_only(
     return view, {**decisions, **back}
 
 
-def _commit(session: Session, view: _View, decisions: Mapping[UnitKey, Decision]) -> tuple[PlannedStep, ...]:
-    """Commit and push every decision; the steps."""
+def _commit(
+    session: Session, view: _View, decisions: Mapping[UnitKey, Decision], flawed: dict[UnitKey, str]
+) -> tuple[PlannedStep, ...]:
+    """Commit and push every decision; the steps. Units that have to be rendered for that and cannot are `flawed`."""
     doing = {
         unit: course(view.standings[unit], [decision], as_released=True)
         for unit, decision in decisions.items()
@@ -279,7 +283,15 @@ def _commit(session: Session, view: _View, decisions: Mapping[UnitKey, Decision]
         return ()
     partial = [unit for unit in doing if not _is_fresh(session, view, unit)]
     wanted = render_steps(session.spec, session.renderer, view.stored, doing, partial)
-    check_rendered(wanted.desired)
+    if unrendered := wanted.files.units:
+        back = {unit: doing[unit] for unit in unrendered if decisions[unit].kind in _BACKWARDS}
+        routes, missing = routes_for(session, view.stored, back)
+        forward = {unit: str(error) for unit, error in unrendered.items() if unit not in back}
+        flawed |= forward | {unit: f"{unrendered[unit]}; {why}" for unit, why in missing.items()}
+        for unit in routes:
+            session.options.progress(f"{unit}: taking the route that Git has, for {unrendered[unit]}")
+        doing = {unit: there for unit, there in doing.items() if unit not in flawed}
+        wanted = render_steps(session.spec, session.renderer, view.stored, doing, partial, routes)
     repository = session.world.repository(create=True)
     existing, contents = read_existing(repository, view.stored, wanted, loose=False)
     found = changes(

@@ -13,7 +13,7 @@ from gitops.errors import GitopsError
 from gitops.plan.refusals import Allowances
 from gitops.plan.registered import Registered, asked_for, may_wait, registered
 from gitops.plan.revisions import revised
-from gitops.plan.stored import Stored
+from gitops.plan.stored import TERRAFORM, Stored
 from gitops.render.renderer import Renderer
 from gitops.render.templates import Compiled, Templates, templates_of
 from gitops.rollout.registration import Registration
@@ -28,7 +28,7 @@ from gitops.world.files import (
     read_templates,
     with_own_templates,
 )
-from gitops.world.gather import read_registrations
+from gitops.world.gather import read_files, read_registrations
 from gitops.world.git.checkout import spec_source
 from gitops.world.past import pasts, remember
 from gitops.world.places import Kind, state_directory
@@ -106,6 +106,17 @@ class Session:
         """The Terraform root of a cluster with the modules that it calls."""
         return {**self.renderer.root(cluster), **self.modules}
 
+    def _root_to_ask(self, cluster: str) -> Mapping[str, bytes]:
+        """The root's files; those that Git has where a template fails, for going back has to reach the cluster too."""
+        try:
+            return self.root_files(cluster)
+        except GitopsError:
+            stored = self.world.stored()
+            known = read_files(self.world.repository(), stored.head, [f"{TERRAFORM}/{cluster}", f"{TERRAFORM}/modules"])
+            if not known:
+                raise
+            return known
+
     def at(self, stored: Stored) -> Session:
         """The same, with every model called as it is where it runs (`plan.revisions`): what is decided from the
         records has to know the revisions of their versions.
@@ -118,7 +129,7 @@ class Session:
 
         def access() -> Mapping[str, str] | None:
             infrastructure = self.world.infrastructure(name)
-            return infrastructure.access(self.root_files(name)) if infrastructure else None
+            return infrastructure.access(self._root_to_ask(name)) if infrastructure else None
 
         return self.world.cluster(name, access)
 

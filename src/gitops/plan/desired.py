@@ -13,6 +13,7 @@ from gitops.plan.lives import target_of
 from gitops.plan.model import FileChange, LeftAlone, PlannedStep, Refusal, ReleaseChange
 from gitops.plan.observed import Entry
 from gitops.plan.registered import Registrations
+from gitops.plan.rendering import Files, render_all, render_units
 from gitops.plan.rollouts import Course, courses, first_entry, other_artifact
 from gitops.plan.stored import (
     CLUSTERS,
@@ -63,6 +64,10 @@ class Wanted:
     """Units to which nothing is done, because their records cannot be read, and why."""
     partial: Collection[UnitKey] = ()
     """Units that take a step although they are not what would be rendered now (see `Chain`)."""
+    files: Files = field(default_factory=Files)
+    """What was rendered, and what could not be: nothing is done to that."""
+    instead: Mapping[UnitKey, Mapping[str, bytes]] = field(default_factory=lambda: MappingProxyType({}))
+    """Units that take a step with these files, which Git has, and render none (see `Chain`)."""
 
 
 @dataclass(frozen=True)
@@ -95,23 +100,23 @@ def render_stale(
     """Render what may have changed: stale units, the base of every environment, and the Terraform roots.
 
     `now` is in seconds of the epoch, `uncounted` are recorded approvals that do not count; `census` is what runs.
+    Raises GitopsError when not a single unit renders.
     """
     doing = courses(spec, stored, now, uncounted, census)
     unreleased = [unit for unit in spec.models if unit not in stored.releases and not stored.damage(unit)]
     barred = {unit: why for unit in unreleased if (why := first_entry(spec, stored, unit, uncounted.get(unit, {})))}
     # A step may leave every file as it is: a version that waits for room starts without any.
     due = {*stale_units(spec, renderer, stored, doing), *(unit for unit, there in doing.items() if there.steps)}
-    stale = tuple(unit for unit in spec.models if unit in due and unit not in barred)
-    desired = _units(renderer, stale, doing)
-    for environment in spec.environments:
-        desired.update(renderer.base(environment))
+    stale = [unit for unit in spec.models if unit in due and unit not in barred]
+    files = render_all(spec, renderer, stale, doing)
+    files.check_some(unit for unit in spec.models if unit not in barred and not stored.damage(unit))
+    stale = [unit for unit in stale if unit not in files.units and unit.environment not in files.environments]
+    desired = files.desired
     kept = [name for name, cluster in spec.clusters.items() if is_managed(cluster)]
-    for name in kept:
-        desired.update(renderer.root(name))
     if kept:
         desired.update(modules)
     return Wanted(
-        stale=stale,
+        stale=tuple(stale),
         gone=tuple(gone_units(spec, stored)),
         desired=desired,
         ids={path: blob_id(content) for path, content in desired.items()},
@@ -120,26 +125,31 @@ def render_stale(
         courses=doing,
         waiting=barred | {unit: there.held for unit, there in doing.items() if there.held},
         damaged=damaged_units(spec, stored),
+        files=files,
     )
 
 
 def render_steps(
-    spec: Spec, renderer: Renderer, stored: Stored, doing: Mapping[UnitKey, Course], partial: Collection[UnitKey]
+    spec: Spec,
+    renderer: Renderer,
+    stored: Stored,
+    doing: Mapping[UnitKey, Course],
+    partial: Collection[UnitKey],
+    instead: Mapping[UnitKey, Mapping[str, bytes]] = MappingProxyType({}),
 ) -> Wanted:
-    """Render only units that take a step of their rollout; nothing else of the repository is looked at."""
-    units = tuple(doing)
-    desired = _units(renderer, units, doing)
+    """Render only units that take a step of their rollout; nothing else of the repository is looked at.
+
+    Those of `instead` are not rendered: what is there stays, but for these files.
+    """
+    files = render_units(renderer, [unit for unit in doing if unit not in instead], doing)
+    units = tuple(unit for unit in doing if unit not in files.units)
+    desired = files.desired | {path: content for known in instead.values() for path, content in known.items()}
     ids = {path: blob_id(content) for path, content in desired.items()}
     directories = tuple(_directories(spec, stored, units))
-    return Wanted(units, (), desired, ids, directories, courses=doing, partial=partial)
-
-
-def _units(renderer: Renderer, units: Iterable[UnitKey], doing: Mapping[UnitKey, Course]) -> dict[str, bytes]:
-    desired: dict[str, bytes] = {}
-    for unit in units:
-        there = doing.get(unit)
-        desired.update(renderer.unit(unit, there.lives, there.waves) if there else renderer.unit(unit))
-    return desired
+    going = {unit: doing[unit] for unit in units}
+    return Wanted(
+        units, (), desired, ids, directories, courses=going, partial={*partial, *instead}, files=files, instead=instead
+    )
 
 
 def _directories(spec: Spec, stored: Stored, units: Iterable[UnitKey]) -> list[str]:
@@ -194,7 +204,8 @@ def changes(
             continue
         if there and there.steps:
             present = Present.of(unit, spec, wanted.desired, stepping_files[str(unit)], contents)
-            chain = Chain(spec, renderer, there, present, source, unit in wanted.partial, known)
+            partial, instead = unit in wanted.partial, wanted.instead.get(unit)
+            chain = Chain(spec, renderer, there, present, source, partial, known, instead)
             made = _without_past(unit, stored, tuple(chain.steps(new_id)))
             steps += made
             record = made[-1].files[record_path(unit)] or b""
@@ -223,7 +234,7 @@ def changes(
         releases=tuple(releases),
         files=tuple(change for group in files.values() for change in sorted(group, key=lambda c: c.path)),
         left_alone=tuple(left_alone),
-        refusals=tuple(_immutable(spec, wanted, foreign_commits)),
+        refusals=(*_immutable(spec, wanted, foreign_commits), *wanted.files.refusals(spec)),
         seen=MappingProxyType({name: stored.record_ids.get(unit, "") for name, unit in units.items()}),
         steps=tuple(steps),
     )
@@ -271,7 +282,8 @@ def _file_changes(wanted: Wanted, existing: Mapping[str, Entry], contents: Mappi
             diff = _diff(path, contents.get(entry.id, b""), content)
             yield FileChange(_owner(path, wanted), "update", path, content, diff)
     for path, entry in existing.items():
-        if path not in wanted.desired and _is_ours(path, contents.get(entry.id, b""), wanted):
+        gone = path not in wanted.desired and not wanted.files.keeps(path)
+        if gone and _is_ours(path, contents.get(entry.id, b""), wanted):
             yield FileChange(_owner(path, wanted), "delete", path, None)
 
 

@@ -67,6 +67,8 @@ _MODEL_FILES = (
         lambda context: context["monitoring"] is not None and context["monitoring"]["pod_monitors"],
     ),
 )
+ROUTES = ("service.yaml", "httproute.yaml", "virtualservice.yaml")
+"""Those of a model's files that say which versions get its requests."""
 _DEPLOYMENT = "kubernetes/version/deployment.yaml.j2"
 _VERSION_FILES = (
     _File("deployment.yaml", _DEPLOYMENT, _always),
