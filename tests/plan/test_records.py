@@ -8,6 +8,7 @@ import pytest
 from gitops.plan.observed import Entry
 from gitops.plan.records import candidates, read_records, with_sound_models
 from gitops.plan.stored import foreign_records
+from gitops.rollout.observation import Command
 from gitops.rollout.release import dump_release
 from gitops.values import UnitKey
 from tests.plan.repository import CHAT, LATER, Tree, write_spec
@@ -138,3 +139,22 @@ def test_a_version_that_the_record_does_not_describe() -> None:
     release = tree.release(CHAT)
     tree.files["releases/dev/chat.yaml"] = dump_release(replace(release, models={"0.9.0": release.models["1.0.0"]}))
     assert "does not say how 1.0.0 was released" in with_sound_models(NEXT, tree.stored()).damage(CHAT)
+
+
+def test_what_an_earlier_gitops_released_can_be_gone_back_to() -> None:
+    """Its image is no reference any more, and its CPU is spelt otherwise: that is what its pods run all the same."""
+    tree = released()
+    path = "releases/dev/chat.yaml"
+    before = tree.files[path]
+    of_old = before.replace(b"acme.example/chat:1", b"acme.example/Chat:1").replace(b'"cpu":"1"', b'"cpu":"1000m"')
+    tree.files[path] = of_old.replace(b',"protocol":"TCP"', b"")
+    assert tree.files[path] != before
+    assert not tree.stored().damage(CHAT)
+
+    tree.release_spec(NEXT)
+    assert tree.release(CHAT).candidate
+    deployment = "clusters/dev-cluster/dev/chat/1.0.0/deployment.yaml"
+    assert b"acme.example/Chat:1" in tree.files[deployment]
+    tree.look(NEXT, CHAT, commands=(Command("rollback", "ann"),))
+    assert tree.release(CHAT).candidate is None
+    assert with_sound_models(NEXT, tree.stored()).releases[CHAT] == tree.release(CHAT)

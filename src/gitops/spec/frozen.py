@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from gitops.errors import GitopsError
+from gitops.spec.lenient import read_leniently
 from gitops.spec.pipeline import Model
-from gitops.spec.problems import dotted
 from gitops.values import base_version
 
 _IN_PLACE = frozenset({"replicas", "network"})
@@ -45,12 +45,18 @@ def _line(data: dict[str, Any]) -> str:
 
 
 def load_model(text: str) -> Model:
-    """The model that `dump_model` wrote; GitopsError for anything else. What the text holds is never shown."""
+    """The model that `dump_model` wrote, also of an earlier version that took values which this one refuses;
+    GitopsError for anything else. What the text holds is never shown.
+    """
     try:
         return Model.model_validate_json(text)
     except ValidationError as error:
-        detail = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = dotted(detail["loc"])
-        raise GitopsError(f"a released model cannot be read{f' at {place}' if place else ''}", hint=_HINT) from None
+        if error.errors(include_url=False, include_context=False, include_input=False)[0]["type"] == "json_invalid":
+            raise GitopsError("a released model cannot be read", hint=_HINT) from None
     except UnicodeEncodeError:  # half of a surrogate pair is no text
         raise GitopsError("a released model cannot be read", hint=_HINT) from None
+    try:
+        return read_leniently(Model, json.loads(text))
+    except ValueError as error:
+        place = f" at {error}" if str(error) else ""
+        raise GitopsError(f"a released model cannot be read{place}", hint=_HINT) from None
