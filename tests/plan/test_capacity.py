@@ -108,8 +108,9 @@ def test_the_peak_is_that_of_the_largest_step() -> None:
     assert Foreseen(up, released("1.0.0")).gpus == (8, 12, 20)
 
 
-def test_a_new_configuration_surges_by_one_replica() -> None:
-    assert Foreseen(spec("1.0.0", replicas=3), released("1.0.0")).gpus == (8, 12, 16)
+def test_another_size_replaces_no_pod() -> None:
+    """`test_replacing` has what does."""
+    assert Foreseen(spec("1.0.0", replicas=3), released("1.0.0")).gpus == (8, 12, 12)
     assert Foreseen(spec("1.0.0", replicas=1), released("1.0.0")).gpus == (8, 4, 8)
 
 

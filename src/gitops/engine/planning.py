@@ -86,7 +86,7 @@ def plan(session: Session, only: frozenset[str] | None = None, again: Plan | Non
     if not options.offline:
         draft = with_live(session, draft, only, tfplans=_tfplans(again) if again else None)
         draft = leave(session, draft, out_of_reach(spec, draft))
-    draft = with_outlook(session, stored, wanted, draft, now, only, running)
+    draft = with_outlook(session, stored, wanted, draft, now, only, running, (existing, contents))
     draft = replace(draft, registrations=tuple(_to_register(session))) if only is None else draft
     refused = (*draft.refusals, *_contradicted(session), *refusals(draft, stored, options.allowed))
     return replace(draft, refusals=refused, making=Making(now, tuple(names.given)))

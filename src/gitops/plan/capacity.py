@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import ceil
+from types import MappingProxyType
 from typing import NamedTuple
 
 from gitops.plan.census import NOTHING_SEEN, Census
@@ -50,9 +51,10 @@ def loads(
     changing: Collection[UnitKey],
     alone: Collection[str] = (),
     census: Census = NOTHING_SEEN,
+    surges: Mapping[UnitKey, _Gpus] = MappingProxyType({}),
 ) -> Loads:
     """Add everything up. `changing` are units whose release changes with the plan, `alone` those left as they are;
-    `census` is what runs."""
+    `census` is what runs, and `surges` what replacing pods in place takes for a while."""
     found, same = Loads(), Counter[Place]()
     for unit in spec.models.keys() | stored.releases.keys():
         release, model, rehearsal = stored.releases.get(unit), spec.models.get(unit), ahead.get(unit)
@@ -67,10 +69,8 @@ def loads(
         stays = bool(alone) and str(unit) in alone
         after = before if stays else pools.wanted(unit, model) if model else {}
         if unit in changing:
-            # The surge of a rolling update.
-            surge = model.serve.gpu.count if release and model and model.serve.gpu else 0
-            steady = _largest(after, more)
-            _put(found, before, after, steady, {place: gpus + surge for place, gpus in steady.items()})
+            steady, surge = _largest(after, more), surges.get(unit, {})
+            _put(found, before, after, steady, {place: n + surge.get(place, 0) for place, n in steady.items()})
         elif before == after == running:
             _add(same, before)
         else:
@@ -151,6 +151,15 @@ def _cost(pool: Pool, gpus: int) -> float | None:
 # --- Rollouts that find no room ------------------------------------------------------------------------------
 
 _HINT = "raise the pool's max or lower replicas.min"
+
+
+def free_gpus(pools: Pools, found: Loads) -> dict[Place, int]:
+    """What is left of each pool at its largest size beside everything that runs when the plan is applied."""
+    return {
+        (cluster, pool.name): pool.capacity - found.steady[cluster, pool.name]
+        for cluster, by_name in pools.by_cluster.items()
+        for pool in by_name.values()
+    }
 
 
 def stalls(pools: Pools, ahead: Ahead, found: Loads, census: Census = NOTHING_SEEN) -> Iterator[str]:

@@ -143,6 +143,7 @@ def _sizes(serve: Serve) -> Context:
         "replicas": {
             "min": replicas.min,
             "max": replicas.max,
+            "surge": 1 if replicas.surge is None else replicas.surge,
         },
         "cpu": resources.cpu,
         "memory": resources.memory,

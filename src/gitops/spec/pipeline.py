@@ -109,6 +109,9 @@ class Replicas(SpecModel):
     min: Annotated[int, Field(ge=1, le=1000)] = 1
     max: Annotated[int, Field(ge=1, le=1000)] = 1
     autoscaling: Autoscaling = Autoscaling()
+    surge: Annotated[int, Field(ge=0, le=1)] | None = None
+    """Pods beyond these while pods are replaced in place (another template or default image). By default 1; with 0 an
+    old pod ends before its new one starts, which a full GPU pool needs."""
 
 
 class NetworkPlace(SpecModel):
