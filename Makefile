@@ -11,7 +11,7 @@ help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: $(VENV)/.runtime  ## run the main job on the embedded world, from an empty directory to the audit
-	@$(RUN) -m gitops demo
+	@$(RUN) -P -m gitops demo
 
 test: tools  ## run all tests, with real Git, Kubernetes and Terraform
 	$(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -5,6 +5,14 @@ import os
 import sys
 
 
+def _leave_the_working_directory() -> None:
+    """Nothing is imported from where we were started, as `python -m` and an empty part of PYTHONPATH would have it: a
+    `yaml.py` in the checkout of a pull request is none of our packages. Only our own home stays.
+    """
+    home, here = os.path.dirname(os.path.dirname(os.path.abspath(__file__))), os.getcwd()  # noqa: PTH109, PTH120, PTH100
+    sys.path[:] = [place for place in sys.path if place not in ("", here) or here == home]
+
+
 def run() -> None:
     """Run the command line. Ctrl-C while it is still being loaded ends quietly as well."""
     try:
@@ -28,4 +36,5 @@ def _make_streams_usable() -> None:
 
 
 if __name__ == "__main__":
+    _leave_the_working_directory()
     run()

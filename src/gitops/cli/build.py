@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -82,10 +83,16 @@ def _one(project: Path, one: Wanted, publish: bool, cache: Path | None) -> tuple
     """Build one model: the exit code and its part of the report. What goes wrong is told at once."""
     from gitops.stages.build.runner import BuildRejected, run_build
     from gitops.stages.build.transfer import publish as upload
+    from gitops.world.git.checkout import project_commit
+    from gitops.world.places import use_state
 
+    use_state(project)
     head = {"model": one.model, "version": one.version}
     try:
-        result = run_build(one.build, project, model=one.model, version=one.version, cache=cache, say=progress)
+        commit = partial(project_commit, project)
+        result = run_build(
+            one.build, project, model=one.model, version=one.version, commit=commit, cache=cache, say=progress
+        )
         if publish:
             upload(result.path, result.digest, one.build.output.uri, project, progress)
     except BuildRejected as rejected:
@@ -150,8 +157,8 @@ def _print_jobs(project: Path, spec: Spec, wanted: list[Wanted]) -> int:
     from gitops.render.build_job import build_job
     from gitops.render.templates import templates_of
     from gitops.stages.build.plan import steps
-    from gitops.stages.build.runner import project_commit
     from gitops.world.files import read_templates
+    from gitops.world.git.checkout import project_commit
 
     templates = templates_of(read_templates(project))
     manifests = []

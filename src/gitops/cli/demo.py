@@ -97,7 +97,9 @@ def _say(text: str, *, gap: bool = True) -> None:
 def _gitops(place: Path, *arguments: str, quiet: bool = False, only_events: bool = False, fails: bool = False) -> None:
     """Run this very program; a plan's exit code 2 (changes pending) is no failure."""
     write(f"$ gitops {' '.join(arguments)}")
-    command = [sys.executable, "-m", "gitops", *arguments, "--project", str(place)]
+    # Without -P a directory `gitops` where we were started would be taken for us, unless that is where we are.
+    safe = () if Path(__file__).parents[2] == Path.cwd() else ("-P",)
+    command = [sys.executable, *safe, "-m", "gitops", *arguments, "--project", str(place)]
     if only_events:
         code = _stream(command)
     else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ from gitops.rollout.registration import (
 from gitops.rollout.release import time_of
 from gitops.spec.pipeline import Model
 from gitops.values import Proof
+from gitops.world.git.checkout import project_commit
 
 if TYPE_CHECKING:
     from gitops.stages.build.runner import BuildResult
@@ -126,7 +128,8 @@ def _made(session: Session, key: VersionKey, model: Model, *, fetches: bool) -> 
     if model.build:
         from gitops.stages.build.runner import run_build
 
-        result = run_build(model.build, project, model=key.model, version=key.version, say=say)
+        commit = partial(project_commit, project)
+        result = run_build(model.build, project, model=key.model, version=key.version, commit=commit, say=say)
         return _Made(result.digest, result.path, result)
     if fetches and model.validation and model.validation.server:
         from gitops.stages.artifacts import fetch

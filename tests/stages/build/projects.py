@@ -2,12 +2,14 @@
 
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gitops.spec.build import Build
 from gitops.stages.build.runner import BuildResult, run_build
 from gitops.stages.digest import digest_path
+from gitops.world.git.checkout import project_commit
 
 DIGEST = "sha256:" + "0" * 64
 CONVERT: dict[str, Any] = {
@@ -61,7 +63,8 @@ class Project:
     def build(self, *stages: dict[str, Any], say: Any = lambda _: None, **changes: Any) -> BuildResult:
         """Build here."""
         build = Build.model_validate(self.written(*stages, **changes))
-        return run_build(build, self.path, model="iris", version="1.0.0", say=say)
+        commit = partial(project_commit, self.path)
+        return run_build(build, self.path, model="iris", version="1.0.0", commit=commit, say=say)
 
     def copy(self, path: Path) -> "Project":
         """The same elsewhere, with what is in the cache."""

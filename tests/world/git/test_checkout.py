@@ -11,7 +11,7 @@ import pytest
 
 from gitops.errors import GitopsError
 from gitops.rollout.release import SpecSource
-from gitops.world.git.checkout import contains, is_shallow, spec_source
+from gitops.world.git.checkout import contains, earlier_files, is_shallow, project_commit, spec_source, tracked
 
 SPEC, ENVIRONMENT = Path("pipeline.yaml"), Path("environments/dev.yaml")
 
@@ -145,3 +145,90 @@ def test_it_is_quick(project: Path) -> None:
         spec_source(project, [SPEC, ENVIRONMENT])
         times.append(time.perf_counter() - started)
     assert min(times) < 0.05, "0.005 s expected, with room for a busy machine"
+
+
+# --- A checkout that somebody else has configured ---------------------------------------------------------------------
+
+PROGRAM = "touch {ran}; cat"
+
+
+@pytest.fixture
+def planted(project: Path, tmp_path: Path) -> Path:
+    """A file that is made by whichever program of the checkout's configuration runs."""
+    ran = tmp_path / "ran"
+    program = PROGRAM.format(ran=ran)
+    (project.parent / ".gitattributes").write_text("* filter=theirs diff=theirs\n")
+    commit(project, "first")
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    for name in ("post-index-change", "reference-transaction", "post-checkout"):
+        (hooks / name).write_text(f"#!/bin/sh\ntouch {ran}\n")
+        (hooks / name).chmod(0o755)
+    settings = {
+        "core.fsmonitor": program,
+        "core.hooksPath": str(hooks),
+        "filter.theirs.clean": program,
+        "filter.theirs.smudge": program,
+        "filter.theirs.required": "true",
+        "diff.theirs.textconv": program,
+        "diff.theirs.command": program,
+        "diff.external": program,
+        "core.pager": program,
+        "gpg.program": program,
+        "log.showSignature": "true",
+    }
+    for name, value in settings.items():
+        git("config", name, value, cwd=project)
+    return ran
+
+
+def test_no_program_of_the_checkout_runs(project: Path, planted: Path) -> None:
+    head = git("rev-parse", "HEAD", cwd=project)
+    planted.unlink(missing_ok=True)
+    os.utime(project / SPEC, (1, 1))  # looks changed, so that its content is compared
+    assert spec_source(project, [SPEC, ENVIRONMENT]) == SpecSource(head)
+    (project / SPEC).write_text("name: y\n")
+    assert spec_source(project, [SPEC]) == SpecSource(head, modified=True)
+    assert project_commit(project)[0] == f"{head}-dirty"
+    assert [files[str(SPEC)] for _, files in earlier_files(project, [str(SPEC)], 5)] == [b"name: x\n"]
+    assert contains(project, [head]) == {head}
+    assert not is_shallow(project)
+    assert not planted.exists()
+
+
+def test_what_is_missing_is_not_fetched_by_a_program_of_the_checkout(project: Path, tmp_path: Path) -> None:
+    head = commit(project, "first")
+    blob = git("rev-parse", f"{head}:serving/pipeline.yaml", cwd=project)
+    (project.parent / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+    settings = {
+        "core.repositoryFormatVersion": "1",
+        "extensions.partialClone": "theirs",
+        "remote.theirs.url": str(project.parent),
+        "remote.theirs.promisor": "true",
+        "remote.theirs.uploadpack": f"touch {tmp_path / 'ran'};",
+    }
+    for name, value in settings.items():
+        git("config", name, value, cwd=project)
+    with pytest.raises(GitopsError):
+        list(earlier_files(project, [str(SPEC)], 5))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_filters_of_the_user_stay(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "gitconfig").write_text('[filter "mine"]\n\tclean = sed s/secret/plain/\n\trequired = true\n')
+    (project.parent / ".gitattributes").write_text("* filter=mine\n")
+    (project / SPEC).write_text("name: secret\n")
+    head = commit(project, "first")
+    os.utime(project / SPEC, (1, 1))
+    assert spec_source(project, [SPEC]) == SpecSource(head)
+
+
+def test_files_of_a_commit_below_a_directory_are_counted(project: Path) -> None:
+    commit(project, "first")
+    assert tracked(project, ".gitops") == 0
+    (project / ".gitops" / "cache").mkdir(parents=True)
+    (project / ".gitops" / "cache" / "config").write_text("x")
+    assert tracked(project, ".gitops") == 0
+    git("add", "-f", ".gitops", cwd=project)
+    assert tracked(project, ".gitops") == 1
+    assert tracked(project.parent.parent, ".gitops") == 0

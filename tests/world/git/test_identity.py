@@ -123,3 +123,32 @@ def test_hostile_settings(opened: Open, bare: Path, tmp_path: Path, monkeypatch:
     assert not list(tmp_path.glob("ran-*"))
     fresh = open_repository("fresh.git", "main", state=tmp_path / "state", project=tmp_path)
     assert len(fresh.commit(None, FILES, "first")) == 40
+
+
+def test_a_repository_on_this_disk_names_no_program_that_runs(tmp_path: Path) -> None:
+    bare, ran = tmp_path / "theirs.git", tmp_path / "ran"
+    repository = open_repository("theirs.git", "main", state=tmp_path / "state", project=tmp_path)
+    head = repository.commit(None, FILES, "first")
+    program = f"touch {ran};"
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    (hooks / "reference-transaction").write_text(f"#!/bin/sh\n{program}\n")
+    (hooks / "reference-transaction").chmod(0o755)
+    for name, value in {
+        "core.hooksPath": str(hooks),
+        "core.fsmonitor": program,
+        "core.alternateRefsCommand": program,
+        "gc.recentObjectsHook": program,
+        "gc.auto": "1",
+        "extensions.partialClone": "theirs",
+        "remote.theirs.url": str(bare),
+        "remote.theirs.promisor": "true",
+        "remote.theirs.uploadpack": program,
+    }.items():
+        sh("git", "--git-dir", bare, "config", name, value)
+    sh("git", "--git-dir", bare, "config", "core.repositoryFormatVersion", "1")
+    head = repository.commit(head, {"new": b"1"}, "second")
+    assert contents(repository, head)["new"] == b"1"
+    with pytest.raises(GitopsError):
+        repository.read(["1" * 40])
+    assert not ran.exists()

@@ -164,7 +164,7 @@ def _installed(system: System, spec: Spec, ci: Ci, locked: Locked | None) -> dic
 
 def _install(system: System) -> str:
     return " && ".join(
-        f"python -m pip install --require-hashes --no-deps {options} --requirement {FOLDERS[system]}/{name}"
+        f"python -P -m pip install --require-hashes --no-deps {options} --requirement {FOLDERS[system]}/{name}"
         for name, options in (("build.txt", "--only-binary :all:"), ("requirements.txt", "--no-build-isolation"))
     )
 

@@ -7,8 +7,6 @@ stage once: the second waits.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -91,6 +89,7 @@ class Builder:
     version: str
     say: Callable[[str], None]
     workspace: Workspace
+    project_commit: Callable[[], tuple[str, int]]
     _seen: dict[str, str] = field(default_factory=dict)
 
     def run(self) -> BuildResult:
@@ -203,7 +202,7 @@ class Builder:
     @cached_property
     def commit(self) -> tuple[str, int]:
         """The project's commit and its time."""
-        return project_commit(self.project)
+        return self.project_commit()
 
     def _digests(self, step: Step) -> dict[str, str]:
         return {name: self._digest(name, path) for name, path in step.files.items()}
@@ -236,31 +235,17 @@ def run_build(
     *,
     model: str,
     version: str,
+    commit: Callable[[], tuple[str, int]],
     cache: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> BuildResult:
-    """Build on this machine. `cache` is where finished stages are kept, by default `.gitops/builds` of the project.
+    """Build on this machine. `commit` gives the project's commit and its time, asked by stages that name it in what
+    they make; `cache` is where finished stages are kept, by default `.gitops/builds` of the project.
 
     Raises BuildRejected when a gate says no, GitopsError when something cannot be done.
     """
     workspace = Workspace((cache or project / DIRECTORY).absolute(), seal_key())
-    return Builder(build, project, model, version, say, workspace).run()
-
-
-def project_commit(project: Path) -> tuple[str, int]:
-    """The project's commit, with `-dirty` where files differ from it, and its time in seconds since 1970.
-
-    `GITOPS_COMMIT` and `SOURCE_DATE_EPOCH` say it where there is no work tree. Raises GitopsError without either.
-    """
-    if given := os.environ.get("GITOPS_COMMIT"):
-        return given, int(os.environ.get("SOURCE_DATE_EPOCH", "0"))
-    try:
-        commit, when = _git(project, "log", "-1", "--format=%H %ct").split()
-        dirty = _git(project, "status", "--porcelain", "--untracked-files=no").strip()
-    except (OSError, ValueError, subprocess.CalledProcessError):
-        hint = "commit the project, or say which commit it is with GITOPS_COMMIT"
-        raise GitopsError("an image is tagged by commit, and here is none", where=str(project), hint=hint) from None
-    return commit + ("-dirty" if dirty else ""), int(when)
+    return Builder(build, project, model, version, say, workspace, commit).run()
 
 
 def code_digest(directory: Path, network: bool) -> str:
@@ -269,8 +254,3 @@ def code_digest(directory: Path, network: bool) -> str:
         FileDigest(name.as_posix(), digest_path(directory / name).digest.removeprefix("sha256:"), 0)
         for name in members(directory, network)
     ).digest
-
-
-def _git(project: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(project), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, errors="replace", check=True).stdout

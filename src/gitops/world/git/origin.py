@@ -15,8 +15,9 @@ from ulid import ULID
 
 from gitops.errors import GitopsError, Moved
 from gitops.world.effects import happened
+from gitops.world.git.credentials import access
 from gitops.world.git.failure import Damaged, explain, mask
-from gitops.world.git.process import NETWORK_SECONDS, Git, Result, from_os_error
+from gitops.world.git.process import ISOLATED, NETWORK_SECONDS, Git, Result, from_os_error
 from gitops.world.ports import Progress
 
 PENDING = "refs/gitops/pending/"
@@ -84,7 +85,7 @@ class LocalOrigin:
     """A bare repository on this disk, written directly: the branch moves by compare-and-swap."""
 
     def __init__(self, path: Path, branch: str, where: str, *, create: bool) -> None:
-        self.git = Git(where, directory=path)
+        self.git = Git(where, directory=path, variables=ISOLATED)
         self._path, self._branch, self._where, self._create = path, branch, where, create
 
     def exists(self) -> bool:
@@ -141,11 +142,13 @@ class RemoteOrigin:
 
     def __init__(self, url: str, branch: str, cache: Path, progress: Progress) -> None:
         where = mask(url)
+        url, settings, variables = access(url)
         digest = hashlib.sha256(f"{url}\n{branch}".encode()).hexdigest()[:24]
         self._path = cache / f"{digest}.git"
         self._url, self._branch, self._where, self._progress = url, branch, where, progress
         self._ref = f"refs/heads/{branch}"
-        self.git = Git(where, directory=self._path, variables=_ssh_variables(url))
+        git = Git(where, directory=self._path, variables={**_ssh_variables(url), **variables})
+        self.git = git.configured(settings)
 
     def exists(self) -> bool:
         return looks_like_repository(self._path)

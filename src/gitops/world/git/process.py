@@ -8,9 +8,9 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
@@ -86,6 +86,9 @@ _OWN_VARIABLES = {
     # fast-import frees and takes the top of its heap once for every object; with glibc that is half of its time.
     "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
 }
+ISOLATED = {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
+"""Variables for a repository that somebody else may have configured, and that is read where it lies: nothing is fetched,
+since a remote's configuration can name a program."""
 _LOCKED = re.compile(r"Unable to create '(.+?\.lock)': File exists", re.IGNORECASE)
 
 
@@ -108,7 +111,7 @@ class Git:
     where: str
     directory: Path | None = None
     worktree: Path | None = None
-    variables: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def run(
         self,
@@ -141,6 +144,18 @@ class Git:
         if result.status:
             raise self.failure(_verb(arguments), result)
         return result.out
+
+    def configured(self, settings: Sequence[tuple[str, str]]) -> Git:
+        """The same with these settings, which reach git by its environment: no list of processes shows them."""
+        given = {**os.environ, **self.variables}.get("GIT_CONFIG_COUNT", "0")
+        first = int(given) if given.isdecimal() else 0
+        pairs = {
+            f"GIT_CONFIG_{part}_{number}": text
+            for number, (name, value) in enumerate(settings, first)
+            for part, text in (("KEY", name), ("VALUE", value))
+        }
+        count = {"GIT_CONFIG_COUNT": str(first + len(settings))}
+        return replace(self, variables={**self.variables, **pairs, **count}) if settings else self
 
     def line(self, *arguments: str) -> str:
         """The one line that a command prints; empty when it fails without a word (rev-parse --quiet)."""

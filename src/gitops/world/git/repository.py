@@ -177,6 +177,10 @@ class GitRepository:
         raw = ("log", "--raw", "--no-abbrev", "--no-renames", "--root", "-m", "-z", "--format=", commit, "--")
         return _pasts(self._healing(lambda: self._git.output(*raw, *paths)))
 
+    def objects(self) -> Git:
+        """Git where the repository's objects are, for reading beside it what `head` has brought there."""
+        return self._git
+
     def _root(self, commit: str) -> str:
         if self._git.line("rev-parse", "--is-shallow-repository") == "true":
             raise GitopsError(
@@ -252,6 +256,8 @@ class GitRepository:
             if abandoned:
                 deletions = "".join(f"delete {ref}\n" for ref in abandoned)
                 self._git.run("update-ref", "--stdin", data=deletions.encode())
+            if self._git.run("config", "--local", "--get-all", "gc.recentObjectsHook").out:
+                return  # a program of whoever configured a repository on this disk
             packing = ("gc.auto=6700", "gc.autoDetach=false", "gc.pruneExpire=2.weeks.ago")
             self._git.run(*(word for setting in packing for word in ("-c", setting)), "gc", "--auto", "--quiet")
 

@@ -36,18 +36,16 @@ def decisions(repository: Repository, tip: str, models: Sequence[str]) -> tuple[
     That order cannot be forged: with Git's default order, by time, a merge could bring an approval back before the
     commit that used it up.
     """
-    git = _git(repository)
-    return _decisions(str(git.directory), git.where, tip, tuple(sorted(models)))
+    assert isinstance(repository, GitRepository), "every repository is one of Git"
+    return _decisions(repository.objects(), tip, tuple(sorted(models)))
 
 
 @lru_cache(maxsize=4)
-def _decisions(directory: str, where: str, tip: str, models: tuple[str, ...]) -> tuple[Said, ...]:
+def _decisions(git: Git, tip: str, models: tuple[str, ...]) -> tuple[Said, ...]:
     named = "|".join(re.sub(r"([^A-Za-z0-9_-])", r"\\\1", model) for model in models)
     pattern = f"^(Model: ({named})$|Removed: [^ /]+/({named})$)"
     options = ("--topo-order", "-z", "--no-color", "--no-notes", "--no-show-signature", "--no-mailmap")
-    out = Git(where, directory=Path(directory)).output(
-        "log", *options, f"--format={_FORMAT}", "--extended-regexp", f"--grep={pattern}", tip, "--"
-    )
+    out = git.output("log", *options, f"--format={_FORMAT}", "--extended-regexp", f"--grep={pattern}", tip, "--")
     words = iter(out.decode(errors="replace").split("\0"))
     records = zip(words, words, words, strict=False)
     return tuple(Said(commit, body, _trailers(trailers)) for commit, body, trailers in records)
@@ -163,9 +161,3 @@ def _text_of(path: Path) -> str:
 def _plain(key: str) -> str:
     """A public key without its comment."""
     return " ".join(key.split()[:2])
-
-
-def _git(repository: Repository) -> Git:
-    """Git where the repository's objects are, for reading beside it."""
-    assert isinstance(repository, GitRepository), "every repository is one of Git"
-    return repository._git
