@@ -174,7 +174,7 @@ def test_a_version_that_is_cold_or_unknown_cannot_be_had(promoted: Project) -> N
 
 
 def test_approvals_by_different_people(staged: Project) -> None:
-    append(staged, "environments/production.yaml", "approvals: {required: 2}\n")
+    append(staged, "environments/production.yaml", "approvals: {required: 2, identity: any}\n")
     release(staged, "1.1.0")
     waiting = staged.gitops("apply", "--yes", "--wait", expect=2)
     assert "waits for approval: 0 of 2" in waiting.err
@@ -192,7 +192,7 @@ def test_approvals_by_different_people(staged: Project) -> None:
 
 
 def test_an_approval_is_of_one_artifact(staged: Project) -> None:
-    append(staged, "environments/production.yaml", "approvals: {required: 1}\n")
+    append(staged, "environments/production.yaml", "approvals: {required: 1, identity: any}\n")
     release(staged, "1.1.0")
     staged.gitops("apply", "--yes", "--wait", expect=2)
     acted(staged, "approve", "production/chat")

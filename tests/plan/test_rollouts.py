@@ -124,7 +124,7 @@ def test_an_environment_that_left_out_the_model_is_passed_by() -> None:
     ("said", "why"),
     [
         ({"promotion": "manual"}, "2.0.0 waits for a person to promote it"),
-        ({"approvals": {"required": 2}}, "2.0.0 waits for approval: 0 of 2"),
+        ({"approvals": {"required": 2, "identity": "any"}}, "2.0.0 waits for approval: 0 of 2"),
         ({"freeze": [{"reason": "fair", "from": "2025-12-01T00:00:00Z", "until": "2026-12-01T00:00:00Z"}]}, "frozen"),
     ],
 )

@@ -42,7 +42,7 @@ def test_state_that_came_with_a_commit_is_refused(tmp_path: Path, kind: Kind, pl
         (tmp_path / ".gitops" / planted).parent.mkdir(parents=True)
         (tmp_path / ".gitops" / planted).write_text("[core]\n\tsshCommand = evil\n")
     git("add", "--force", ".gitops", cwd=tmp_path)
-    with pytest.raises(GitopsError, match="1 file below .gitops/ came with a commit"):
+    with pytest.raises(GitopsError, match=r"1 file below .gitops/ came with a commit"):
         repository_at("https://git.acme.example/x.git", "main", tmp_path, kind)
 
 

@@ -53,12 +53,13 @@ def init(directory: Path) -> int:
 
 def validate(project: Path) -> int:
     """Load the spec; SpecError prints every problem."""
+    from gitops.render.images import unpinned
     from gitops.spec.autoscaling import unscaled
 
     spec = load(project)
     units = f"{len(spec.models)} releases in {len(spec.environments)} environments on {len(spec.clusters)} clusters"
     write(f"{spec.pipeline.name}: valid ({len(spec.pipeline.models)} models, {units})")
-    for sentence in unscaled(spec.models, spec.environments):
+    for sentence in (*unscaled(spec.models, spec.environments), *unpinned(spec)):
         note(sentence)
     return OK
 

@@ -19,6 +19,7 @@ from gitops.plan.refusals import departures, refusals
 from gitops.plan.registered import VersionKey
 from gitops.plan.stored import Stored
 from gitops.render.check import check_manifests
+from gitops.render.images import unpinned
 from gitops.rollout.history import spec_commit
 from gitops.rollout.message import Released, commit_message
 from gitops.rollout.registration import Registration, told
@@ -82,7 +83,8 @@ def plan(session: Session, only: frozenset[str] | None = None, again: Plan | Non
     held = {**wanted.waiting, **session.registered.waiting}
     waiting = (LeftAlone(str(unit), why) for unit, why in held.items())
     draft = replace(draft, waiting=tuple(one for one in waiting if only is None or one.unit in only))
-    draft = replace(draft, warnings=(*draft.warnings, *unscaled(spec.models, spec.environments)))
+    told = (*unscaled(spec.models, spec.environments), *unpinned(spec))
+    draft = replace(draft, warnings=(*draft.warnings, *told))
     if not options.offline:
         draft = with_live(session, draft, only, tfplans=_tfplans(again) if again else None)
         draft = leave(session, draft, out_of_reach(spec, draft))

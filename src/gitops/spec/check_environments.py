@@ -85,7 +85,8 @@ def _keys(approvals: Approvals) -> Iterator[_Wrong]:
         verb = "has" if len(missing) == 1 else "have"
         yield ("approvals", "identity"), f"{listed(missing)} {verb} no key to sign approvals with", hint
     elif not approvals.signers:
-        yield ("approvals", "identity"), "nobody has a key to sign approvals with", hint
+        other = f"{hint}, or say `identity: ci` or `identity: any` (docs/rollouts.md has what those prove)"
+        yield ("approvals", "identity"), "nobody has a key to sign approvals with", other
 
 
 def _is_key(text: str) -> bool:

@@ -223,7 +223,7 @@ class Approvals(SpecModel):
     """How many different people."""
     approvers: Annotated[tuple[Person, ...], Field(max_length=64, strict=False)] = ()
     """Who may approve; empty means everybody whose identity holds."""
-    identity: Literal["signature", "ci", "any"] = "any"
+    identity: Literal["signature", "ci", "any"] = "signature"
     """What proves who approved: a commit signed with a key of `signers`, the identity that CI vouches for, or
     nothing but the name that the command was given, so that whoever may push may approve for anybody."""
     signers: dict[Person, PublicKey] = {}

@@ -18,6 +18,7 @@ from gitops.spec.documents import Document, Documents, Finding
 from gitops.spec.draft import Draft
 from gitops.spec.environment import Cluster, Environment
 from gitops.spec.explain import Spot, explain, spots
+from gitops.spec.pinning import tagged
 from gitops.spec.pipeline import Model, Pipeline
 from gitops.spec.problems import Problem, SpecError
 from gitops.spec.resolved import SourceFile, Spec
@@ -99,7 +100,7 @@ class _Loading:
         problems = problems_without_values(documents, others, secrets(documents))
         if problems or not checked:
             raise SpecError(problems, self.unexplained)
-        return _spec(checked, described, models, [pipeline, *environments])
+        return _spec(checked, described, models, [pipeline, *environments], tagged(documents))
 
     def _read(self, pipeline: SourceFile, environments: Sequence[SourceFile]) -> Documents:
         by_name: dict[str, Document] = {}
@@ -239,6 +240,7 @@ def _spec(
     environments: Mapping[str, Environment],
     models: Mapping[UnitKey, Model],
     sources: Sequence[SourceFile],
+    by_tag: Mapping[str, str],
 ) -> Spec:
     ordered = {name: environments[name] for name in pipeline.promotion}
     clusters: dict[str, Cluster] = {}
@@ -247,7 +249,7 @@ def _spec(
         for cluster_name, cluster in environment.clusters.items():
             clusters.setdefault(cluster_name, cluster)
             on[cluster_name] = (*on.get(cluster_name, ()), name)
-    return Spec(pipeline, ordered, models, clusters, on, _digest(sources))
+    return Spec(pipeline, ordered, models, clusters, on, _digest(sources), by_tag)
 
 
 def _digest(sources: Sequence[SourceFile]) -> str:

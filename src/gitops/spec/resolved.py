@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gitops.values import UnitKey
@@ -33,7 +33,8 @@ class Spec:
     `environments` is in promotion order. `models` holds each unit after the environment's overrides (the same
     Model object wherever nothing is overridden), in promotion order, then in the order of `pipeline.yaml`.
     `clusters` is every cluster by name, `cluster_environments` the environments on it.
-    `digest` is over the bytes of all source files.
+    `digest` is over the bytes of all source files. `tagged` has the images that they name without a digest, each with
+    its first place.
     """
 
     pipeline: Pipeline
@@ -42,6 +43,7 @@ class Spec:
     clusters: Mapping[str, Cluster]
     cluster_environments: Mapping[str, tuple[str, ...]]
     digest: str
+    tagged: Mapping[str, str] = field(default_factory=dict)
 
     def namespace(self, environment: str) -> str:
         """The Kubernetes namespace of an environment."""

@@ -34,7 +34,7 @@ def use_state(project: Path) -> None:
     """
     if files := tracked(project, STATE):
         raise GitopsError(
-            f"{files} file{'' if files == 1 else 's'} below {STATE}/ came with a commit, and would decide what runs here",
+            f"{files} file{'' if files == 1 else 's'} below {STATE}/ came with a commit, and may decide what runs here",
             where=str(project / STATE),
             hint=f"remove the directory from the commit (git rm -r {STATE}), then run again",
         )

@@ -31,8 +31,8 @@ def access(url: str) -> Access:
     """What a process of git gets in the place of `url`.
 
     A password counts before all credential helpers, as it does in a URL; a user alone is the one that helpers are asked
-    for. The user of SSH stays, since it is no secret; SSH takes no password from a URL. Raises GitopsError for a URL that
-    cannot be taken apart.
+    for. The user of SSH stays, since it is no secret; SSH takes no password from a URL. Raises GitopsError for a URL
+    that cannot be taken apart.
     """
     scheme, separator, _ = url.partition("://")
     if not separator or "@" not in url or scheme.lower() == "file":

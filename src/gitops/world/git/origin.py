@@ -147,7 +147,7 @@ class RemoteOrigin:
         self._path = cache / f"{digest}.git"
         self._url, self._branch, self._where, self._progress = url, branch, where, progress
         self._ref = f"refs/heads/{branch}"
-        git = Git(where, directory=self._path, variables={**_ssh_variables(url), **variables})
+        git = Git(where, directory=self._path, variables={**_ssh_variables(url, self._path), **variables})
         self.git = git.configured(settings)
 
     def exists(self) -> bool:
@@ -257,12 +257,12 @@ def _with_reason(result: Result) -> str:
     return "\n".join([result.err, *reasons])
 
 
-def _ssh_variables(url: str) -> dict[str, str]:
+def _ssh_variables(url: str, directory: Path) -> dict[str, str]:
     """Make ssh fail instead of asking, unless the user chose their own ssh command."""
     if url.startswith(("http://", "https://", "git://", "file://", "/")):
         return {}
     if os.environ.get("GIT_SSH_COMMAND") or os.environ.get("GIT_SSH"):
         return {}
-    if Git(mask(url)).run("config", "--get", "core.sshCommand").out.strip():
+    if Git(mask(url), directory=directory).run("config", "--get", "core.sshCommand").out.strip():
         return {}
     return {"GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=20"}

@@ -87,8 +87,8 @@ _OWN_VARIABLES = {
     "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
 }
 ISOLATED = {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
-"""Variables for a repository that somebody else may have configured, and that is read where it lies: nothing is fetched,
-since a remote's configuration can name a program."""
+"""Variables for a repository that somebody else may have configured, and that is read where it lies: nothing is
+fetched, since a remote's configuration can name a program."""
 _LOCKED = re.compile(r"Unable to create '(.+?\.lock)': File exists", re.IGNORECASE)
 
 
