@@ -219,6 +219,20 @@ def run(
     _end(guarded(lambda: rollout.run(project, embedded, interval, listen, lease, identity)))
 
 
+@app.command()
+def rbac(
+    cluster: Annotated[str, typer.Argument(help="Cluster of the spec.", metavar="CLUSTER")],
+    account: Annotated[
+        str, typer.Option("--account", help="Service account of `gitops run`.", metavar="NAMESPACE/NAME")
+    ] = "gitops/gitops",
+    project: Project = HERE,
+) -> None:
+    """Print what `gitops run` needs to be allowed on a cluster: the least, for `kubectl apply -f -`."""
+    from gitops.cli.rbac import rbac as printed
+
+    _end(guarded(lambda: printed(project, cluster, account)))
+
+
 def _act(project: Path, embedded: bool, kind: str, unit: str, version: str = "", hotfix: bool = False) -> None:
     from gitops.cli import rollout
 
