@@ -196,7 +196,9 @@ def test_requests_are_told_apart_by_pod(watched: Watched, runtime: str, metric: 
     whole = looks(watched.answers[question])
     for one in (answer, joined(answer.pods)):
         assert [look.end for look in one.looks] == [look.end for look in whole.looks]
-        assert sum(size(look.datum) for look in one.looks) == pytest.approx(sum(size(x.datum) for x in whole.looks))
+        # A server may be scraped between two of its buckets: the highest one of each pod, or of their sum.
+        apart, together = (sum(size(look.datum) for look in looks) for looks in (one.looks, whole.looks))
+        assert apart == pytest.approx(together, rel=0.001)
     assert all(one.latest is not None for one in answer.pods.values())
 
 
@@ -271,12 +273,13 @@ def test_a_crash_a_burst_of_failures_and_a_pod_that_leaves(watched: Watched) -> 
     answers = watched.source.read(questions, begin + 3 * LOOK + 1)
     crashed, burst, gone = (counts(answers[question]) for question in questions)
     assert len(crashed) == len(burst) == 4
-    # What a server counts between its last scrape and its crash is lost, and no more than that.
+    # What a server counts between its last scrape and its crash is lost, and no more than that. A scrape on a busy
+    # machine is answered later than Prometheus writes down: 40 requests are 0.2 s.
     assert [each.requests for each in crashed] == [
-        pytest.approx(400, rel=0.03),
-        pytest.approx(400, rel=0.03),
-        pytest.approx(400 - 200 * INTERVAL / 2, abs=200 * INTERVAL / 2 + 10),
-        pytest.approx(400, rel=0.03),
+        pytest.approx(400, abs=40),
+        pytest.approx(400, abs=40),
+        pytest.approx(400 - 200 * INTERVAL / 2, abs=200 * INTERVAL / 2 + 40),
+        pytest.approx(400, abs=40),
     ]
     # All that the server counted, also the first failures, whose counter was not there before.
     begun, ended = begin - LOOK, begin + 3 * LOOK
@@ -287,7 +290,7 @@ def test_a_crash_a_burst_of_failures_and_a_pod_that_leaves(watched: Watched) -> 
     assert bad > 500
     assert sum(each.bad for each in burst) == pytest.approx(bad, rel=0.01)
     assert sum(each.requests for each in burst) == pytest.approx(bad + good - good_before, rel=0.01)
-    assert gone[0].requests == pytest.approx(400, rel=0.03)
+    assert gone[0].requests == pytest.approx(400, abs=40)
     assert len(gone) <= 3
 
 
