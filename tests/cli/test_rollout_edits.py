@@ -42,8 +42,8 @@ def deployed(project: Project, cluster: str, version: str) -> str:
 
 def largest(project: Project, version: str) -> int:
     """To how many replicas a version of chat may grow in dev."""
-    spec = live_of(project, "dev")[f"HorizontalPodAutoscaler acme-dev/chat-{version}"]["spec"]
-    return int(spec["maxReplicas"])
+    spec = live_of(project, "dev")[f"ScaledObject acme-dev/chat-{version}"]["spec"]
+    return int(spec["maxReplicaCount"])
 
 
 # --- plan, diff, apply -----------------------------------------------------------------------------------------------
@@ -158,7 +158,9 @@ def test_a_model_that_leaves_takes_its_rollout_along(at_ten: Project) -> None:
     append(at_ten, "environments/dev.yaml", "exclude: [chat]\n")
     at_ten.gitops("apply", "--yes", "--wait", expect=(0, 2))
     assert not [name for name in live_of(at_ten, "dev") if "chat" in name]
-    assert "dev/chat" not in run_git(repository(at_ten), "ls-tree", "-r", "--name-only", "main")
+    files = run_git(repository(at_ten), "ls-tree", "-r", "--name-only", "main").split()
+    # That it was here is remembered: when it comes back, it comes as a version that was judged, or rejected, before.
+    assert [path for path in files if "dev/chat" in path] == ["removed/dev/chat.yaml"]
     at_ten.gitops("plan", expect=0)
     at_ten.gitops("diff", expect=0)
     # Production is the first environment that runs it now.
@@ -207,10 +209,11 @@ def test_drift_during_a_rollout_is_put_back_and_counts_for_nothing(at_ten: Proje
 
     with live(at_ten, "dev") as cluster:
         route = cluster.get("HTTPRoute", "acme-dev", "chat")
+        (manager,) = {entry["manager"] for entry in route["metadata"]["managedFields"] if entry["operation"] == "Apply"}
         (rule,) = route["spec"]["rules"]
         rule["backendRefs"] = [backend | {"weight": 50} for backend in rule["backendRefs"]]
         route["metadata"] = {key: route["metadata"][key] for key in ("name", "namespace", "labels")}
-        cluster.apply(route)
+        cluster.apply(route, manager=manager)
     at_ten.gitops("diff", expect=2)
     (said,) = reconcile(at_ten)
     assert said["settled"] == {"dev/chat": ["dev"]}
