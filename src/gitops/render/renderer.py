@@ -28,7 +28,7 @@ from gitops.spec.environment import AwsCluster
 from gitops.spec.pipeline import Model
 from gitops.spec.placement import pools
 from gitops.spec.resolved import Spec
-from gitops.values import LABEL_CLUSTER, UnitKey
+from gitops.values import LABEL_CLUSTER, Manifest, UnitKey
 
 HEADER = "# Rendered by gitops; edits here are overwritten. Change pipeline.yaml or environments/ instead.\n"
 """The first line of every file that we render and that can hold a comment: how we know our own."""
@@ -214,7 +214,7 @@ class Renderer:
                 if needed(context):
                     where, data = f"{directory}/{live.model.version}/{path}", self._render(template, context)
                     if template == _DEPLOYMENT and template in self._templates.replaced:
-                        check_verified(parse_manifest(data, where), context, f"templates/{template}")
+                        check_verified(_own(data, where, template), context, f"templates/{template}")
                     yield where, data
 
     def _render(self, template: str, context: Context) -> bytes:
@@ -296,6 +296,14 @@ class Renderer:
             ]
             for name, cluster in self._spec.clusters.items()
         }
+
+
+def _own(data: bytes, path: str, template: str) -> Manifest:
+    """The object that a template of the project's own made. Raises GitopsError with the template to correct."""
+    try:
+        return parse_manifest(data, path)
+    except GitopsError as error:
+        raise GitopsError(error.what, where=path, hint=f"correct templates/{template}") from error
 
 
 def _alone(model: Model) -> Sequence[Live]:
