@@ -15,7 +15,7 @@ from gitops.engine.planning import plan
 from gitops.engine.session import Options, open_session
 from gitops.errors import GitopsError
 from tests.cli.consistency import check_consistent
-from tests.cli.small import repository
+from tests.cli.small import live, repository
 from tests.cli.staged import EMBEDDED, PIPELINE, clock, record, release, staged_project, subjects
 from tests.support.project import Outcome, Project, run_git
 
@@ -185,6 +185,40 @@ def test_a_pass_that_starts_the_same_has_done_the_work(shared: Project, tmp_path
     candidate = record(shared, "dev/model-1").candidate
     assert candidate
     assert candidate.version.version == other
+
+
+def test_what_a_newer_commit_created_is_no_deletion(shared: Project, tmp_path: Path) -> None:
+    """A plan reads the repository, somebody pushes and applies, and the plan reads the cluster."""
+    clone, said = checkout(shared, tmp_path / "newer"), list[str]()
+    edit(clone, 3)
+
+    def meanwhile(line: str) -> None:
+        if "comparing" in line and not said:
+            clone.gitops("apply", "--yes")
+        said.append(line)
+
+    with open_session(Options(shared.path, kind="embedded", progress=meanwhile)) as session:
+        found = plan(session)
+    assert record(shared, "dev/model-3").candidate
+    assert "the repository moved; planning again" in said
+    assert found.refusals == ()
+    assert found.objects == ()
+
+
+def test_an_apply_of_drift_alone_does_not_go_back_to_an_older_commit(shared: Project, tmp_path: Path) -> None:
+    clone, said = checkout(shared, tmp_path / "newer"), list[str]()
+    edit(clone, 3)
+    with live(shared, "local") as cluster:
+        cluster.delete("Service", "acme-dev", "model-3")
+    with open_session(Options(shared.path, kind="embedded", progress=said.append)) as session:
+        wanted = plan(session)
+        assert [change.action for change in wanted.objects] == ["create"]
+        assert wanted.files == ()
+        clone.gitops("apply", "--yes")
+        done = apply(session, wanted)
+    assert "the repository moved; planning again" in said
+    assert done.plan.base.head != wanted.base.head
+    shared.gitops("diff", expect=0)
 
 
 def test_an_older_checkout_leaves_newer_clusters_alone(shared: Project, tmp_path: Path) -> None:

@@ -29,6 +29,9 @@ from gitops.values import base_version
 from gitops.world.gather import read_existing
 from gitops.world.git.checkout import contains, is_shallow
 
+_LOOKS = 10
+"""How often a plan is made while others push: what then is refused, or deleted, is decided when it is applied."""
+
 
 class _Names:
     """Names for rollouts and commits: those of a plan that is made again, else new ones. Remembers what it gave."""
@@ -48,6 +51,23 @@ def plan(session: Session, only: frozenset[str] | None = None, again: Plan | Non
     `again` is a saved plan to be made again: from its time, its names and its tfplans, which are read, not made.
     Raises GitopsError when something cannot be read, or when what was rendered is not what a cluster may get.
     """
+    for _ in range(_LOOKS - 1):
+        found = _plan(session, only, again)
+        if again or not _overtaken(session, found):
+            return found
+        session.options.progress("the repository moved; planning again")
+    return _plan(session, only, again)
+
+
+def _overtaken(session: Session, found: Plan) -> bool:
+    """Whether somebody pushed while this plan looked at clusters: what that commit created there would be deleted, or
+    refused, because the commit that was read before does not have it. Other changes are compared again by the push.
+    """
+    doubtful = found.stopped or any(change.action == "delete" for change in found.objects)
+    return bool(doubtful) and found.base.live and session.world.repository().head() != found.base.head
+
+
+def _plan(session: Session, only: frozenset[str] | None, again: Plan | None) -> Plan:
     repository = session.world.repository()
     stored, now = session.world.stored(), again.making.now if again else int(session.world.clock.now())
     names = _Names(again.making.ids if again else ())
@@ -148,7 +168,7 @@ def check_rendered(files: Mapping[str, bytes]) -> None:
     if found:
         first, more = found[0], len(found) - 1
         hint = " — ".join(part for part in (first.hint, f"{more} more files are wrong" if more else "") if part)
-        raise GitopsError(first.what, where=first.where, hint=hint or "mend the template that rendered it")
+        raise GitopsError(first.what, where=first.where, hint=hint or "correct the template that rendered it")
 
 
 def _base(session: Session, stored: Stored, source: SpecSource) -> Base:
