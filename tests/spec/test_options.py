@@ -29,24 +29,34 @@ GOOD: dict[str, list[Any]] = {
     "speculative-config": ['{"method": "ngram"}'],
     "allowed-origins": ['["*"]'],
     "hf-overrides": ['{"a": 1}', "module.function"],
-    "cuda-graph-sizes": [8],
-    "lora-modules": ["a=/models/a"],
+    "cuda-graph-sizes": [8, [1, 2, 4]],
+    "lora-modules": ["a=/models/a", ["a=/models/a", "b=/models/b"], [{"name": "a", "path": "/models/a"}]],
     "tensor-parallel-size": [2],
     "seed": ["None"],
+    "limit-mm-per-prompt": [{"image": 2}],
+    "allowed-headers": [["*"], []],
+    "model-loader-extra-config": [{"concurrency": 16}],
+    "ignore-patterns": [["original/**", "*.bin"]],
+    "logits-processors": [["acme.Processor"]],
+    "middleware": ["acme.Auth", ["acme.Auth", "acme.Limit"]],
 }
 BAD: dict[str, list[Any]] = {
-    "enforce-eager": ["yes", "true", 1],
+    "enforce-eager": ["yes", "true", 1, [True]],
     "disable-log-stats": [False, "yes"],
-    "max-num-seqs": ["many", 1.5, True, "16k"],
+    "max-num-seqs": ["many", 1.5, True, "16k", [1], {"a": 1}],
     "max-model-len": ["8T", "25.6K", "8 k", True],
     "gpu-memory-utilization": ["90%", True],
-    "dtype": ["bf16", True],
+    "dtype": ["bf16", True, ["auto"]],
     "block-size": [17],
     "tokenizer": [True],
     "speculative-config": ["ngram", "[1]", "{a: 1}", "[" * 100_000],
-    "allowed-origins": ["*", '{"a": 1}'],
+    "allowed-origins": ["*", '{"a": 1}', {"a": 1}],
     "hf-overrides": ["{a}"],
-    "cuda-graph-sizes": ["1,2,4"],
+    "cuda-graph-sizes": ["1,2,4", ["1"], [True], [], {"a": 1}],
+    "lora-modules": [{"name": "a"}, [], ["--port"], [["a"]], [None]],
+    "middleware": [[{"a": 1}], [""]],
+    "limit-mm-per-prompt": [["image"], "image=2"],
+    "no-such-option": [[1], {"a": 1}],
     "tensor-parallel-size": [4, "4", True],
     "enforce-eagerly": [True],
     "no-enforce-eager": [True],
@@ -91,6 +101,8 @@ def test_what_does_not(name: str, value: Any) -> None:
 @pytest.mark.parametrize("image", ["acme/vllm:1", "vllm/vllm-openai:v0.14.0", "vllm/vllm-openai:v0.14.0@" + DIGEST])
 def test_another_image_may_have_other_options(image: str) -> None:
     assert list(said({"brand-new": 1, "dtype": "fp4", "enforce-eager": "graph"}, image)) == []
+    assert list(said({"brand-new": {"a": [1]}, "lora-modules": ["a=/a"]}, image)) == []
+    assert len(list(said({"brand-new": ["a"]}, image))) == 1, "as words, as JSON or again and again?"
     assert len(list(said({"enforce-eager": "yes", "port": 9000, "tensor-parallel-size": 4}, image))) == 3
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from gitops.spec.documents import Finding
 from gitops.spec.draft import Subject
-from gitops.spec.parts import Scalar
+from gitops.spec.parts import OptionValue
 from gitops.spec.pipeline import TritonServe, VllmServe
 from gitops.spec.problems import Path
 from gitops.spec.server_options import Wrong, is_known, taken, wrong_value
@@ -37,7 +37,7 @@ def triton_options(subject: Subject) -> Iterator[Finding]:
             yield subject.finding(place, message, "remove it; set it in the repository's config.pbtxt")
 
 
-def _contradicts(serve: VllmServe, name: str, value: Scalar) -> Wrong | None:
+def _contradicts(serve: VllmServe, name: str, value: OptionValue) -> Wrong | None:
     if not (field := _SAID_BY_PARALLELISM.get(name)):
         return None
     said = getattr(serve.parallelism, field)

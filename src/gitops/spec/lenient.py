@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel, BeforeValidator, JsonValue
 
 M = TypeVar("M", bound=BaseModel)
 _SCALARS = (str, int, bool, float)
@@ -48,6 +48,10 @@ def _value(kind: Any, metadata: Sequence[object], value: object, place: str) -> 
         return _one_of(arms, value, place)
     if origin is Literal and value in arms:
         return value
+    if kind is JsonValue:
+        return value
+    if origin is list and isinstance(value, list):
+        return [_value(arms[0], (), item, f"{place}[{number}]") for number, item in enumerate(value)]
     if origin is tuple and isinstance(value, list):
         return tuple(_value(arms[0], (), item, f"{place}[{number}]") for number, item in enumerate(value))
     if origin is dict and isinstance(value, dict):

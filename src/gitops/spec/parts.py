@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, JsonValue, StringConstraints
 
 from gitops.spec.catalog import GPU_TYPES
 from gitops.spec.fields import ObjectName, SpecModel
@@ -13,6 +13,8 @@ GpuType = Literal["T4", "A10G", "L4", "L40S", "A100", "A100-80GB", "H100", "H200
 assert GpuType.__args__ == GPU_TYPES  # type: ignore[attr-defined]  # typing offers no public way to ask
 
 Scalar = str | int | float | bool
+OptionValue = Scalar | list[JsonValue] | dict[str, JsonValue]
+"""A server's option as YAML has it: what is no single value becomes JSON or several words, as the option takes it."""
 
 
 class Gpu(SpecModel):

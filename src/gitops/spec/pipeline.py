@@ -24,7 +24,7 @@ from gitops.spec.fields import (
 )
 from gitops.spec.parts import Gpu as Gpu
 from gitops.spec.parts import GpuType as GpuType
-from gitops.spec.parts import Scalar as Scalar
+from gitops.spec.parts import OptionValue as OptionValue
 from gitops.spec.parts import SecretRef as SecretRef
 from gitops.spec.pods import Pods
 from gitops.spec.rollouts import BlueGreen as BlueGreen
@@ -160,8 +160,8 @@ class VllmServe(ServeBase):
     runtime: Literal["vllm"]
     gpu: Gpu
     parallelism: Parallelism = Parallelism()
-    args: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")], Scalar] = {}
-    """vLLM's own options, without the leading dashes."""
+    args: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")], OptionValue] = {}
+    """vLLM's own options, without the leading dashes. A map is passed as JSON, and a list as the option takes it."""
 
 
 class TritonServe(ServeBase):

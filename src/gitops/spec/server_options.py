@@ -6,7 +6,9 @@ import json
 import re
 from typing import NamedTuple
 
-from gitops.spec.parts import Scalar
+from pydantic import JsonValue
+
+from gitops.spec.parts import OptionValue, Scalar
 from gitops.spec.problems import listed, shorten, suggestion
 from gitops.spec.vllm_options import CHOICES, IMAGE, OPTIONS, VERSION
 
@@ -61,9 +63,49 @@ def taken(name: str) -> Wrong | None:
     return None
 
 
-def wrong_value(name: str, value: Scalar, *, known: bool) -> Wrong | None:
+def wrong_value(name: str, value: OptionValue, *, known: bool) -> Wrong | None:
     """What is wrong with an option and its value; of a version that is not known, only what holds for any."""
+    if isinstance(value, list | dict):
+        return _wrong_many(name, value, known=known)
     return _wrong(name, value) if known else _wrong_word(name, value)
+
+
+def _wrong_many(name: str, value: list[JsonValue] | dict[str, JsonValue], *, known: bool) -> Wrong | None:
+    """What is wrong with a list or a map: which of them an option takes, and how, only its kind can say."""
+    kind = OPTIONS.get(name)
+    if kind is None:
+        if known:
+            return _unknown(name)
+        if isinstance(value, dict):
+            return None
+        return f"how `{name}` takes a list is not known here", "write it as one text, as the server reads it"
+    noun = "list" if isinstance(value, list) else "map"
+    if kind in _JSON or kind == "text-or-json":
+        fits = isinstance(value, _JSON.get(kind, dict))
+    else:
+        fits = kind in _WORDS and isinstance(value, list) and bool(value) and all(_is_word(kind, one) for one in value)
+    if fits:
+        return None
+    if kind in _WORDS and isinstance(value, list):
+        return f"this list is not a value for vLLM's `{name}`", _WORDS[kind]
+    return f"a {noun} is not a value for vLLM's `{name}`", _FORMS.get(kind) or listed(CHOICES[name], "or")
+
+
+def _is_word(kind: str, one: JsonValue) -> bool:
+    """Whether a list of that kind may hold it. What begins with a dash would be taken for the next option."""
+    if kind == "integers":
+        return isinstance(one, int) and not isinstance(one, bool) and one >= 0
+    if isinstance(one, dict):
+        return kind == "texts"
+    return isinstance(one, str) and one != "" and not one.startswith("-")
+
+
+_WORDS = {
+    "texts": "write a list of texts, or of maps such as {name: …, path: …}; none is empty or begins with a dash",
+    "integers": "write a list of whole numbers",
+    "repeated": "write a list of texts; none is empty or begins with a dash",
+}
+"""Kinds of options that take several words."""
 
 
 def _wrong_word(name: str, value: Scalar) -> Wrong | None:
@@ -123,15 +165,16 @@ _FORMS = {
     "flag": "write true or false",
     "switch": "write true, or remove it",
     "integer": "write a whole number",
-    "integers": "write a whole number",
+    "integers": "write a whole number, or a list",
     "size": "write a whole number, or one such as 8k (8000) or 8K (8192)",
     "number": "write a number",
     "text": "write text",
-    "texts": "write text",
+    "texts": "write text, or a list",
+    "repeated": "write text, or a list of texts",
     "token": "write text",
-    "json": """write a JSON object in quotes, such as '{"key": 1}'""",
-    "json-list": """write a JSON list in quotes, such as '["*"]'""",
-    "text-or-json": """write text, or a JSON object in quotes, such as '{"key": 1}'""",
+    "json": """write a map, or a JSON object in quotes, such as '{"key": 1}'""",
+    "json-list": """write a list, or a JSON list in quotes, such as '["*"]'""",
+    "text-or-json": """write text, a map, or a JSON object in quotes, such as '{"key": 1}'""",
 }
 
 

@@ -27,9 +27,11 @@ Kind = Literal[
     "json-list",
     "text-or-json",
     "token",
+    "repeated",
 ]
 """A `flag` has a `--no-` of its own, a `switch` has none. A `size` is an integer with a suffix such as 8k; `texts` and
-`integers` are lists; a `token` may stand without a value."""
+`integers` are lists, all words after one option; `repeated` takes the option anew for each; a `token` may stand without
+a value."""
 
 _NAMES: Mapping[Kind, str] = {
     "flag": """
@@ -69,7 +71,7 @@ _NAMES: Mapping[Kind, str] = {
         data-parallel-backend distributed-executor-backend download-dir generation-config
         guided-decoding-backend guided-decoding-disable-additional-properties
         guided-decoding-disable-any-whitespace guided-decoding-disable-fallback hf-config-path host
-        io-processor-plugin load-format log-config-file logits-processor-pattern middleware model model-impl
+        io-processor-plugin load-format log-config-file logits-processor-pattern model model-impl
         otlp-traces-endpoint override-attention-dtype reasoning-parser response-role revision root-path
         safetensors-load-strategy scheduler-cls show-hidden-metrics-for-version ssl-ca-certs ssl-certfile
         ssl-keyfile tokenizer tokenizer-revision tool-call-parser tool-parser-plugin tool-server uds
@@ -81,6 +83,9 @@ _NAMES: Mapping[Kind, str] = {
     "texts": """
         allowed-media-domains api-key collect-detailed-traces ignore-patterns logits-processors lora-modules
         served-model-name
+    """,
+    "repeated": """
+        middleware
     """,
     "integers": """
         cuda-graph-sizes

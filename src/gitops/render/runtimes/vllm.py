@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
+from pydantic import JsonValue
+
 from gitops.render.runtimes.base import DEFAULT_IMAGES, MODELS_DIR, Container, LoadMetric
-from gitops.spec.pipeline import Model, Scalar, VllmServe
+from gitops.spec.pipeline import Model, OptionValue, VllmServe
+from gitops.spec.vllm_options import OPTIONS
 
 _PORT = 8000
 # The image is made for root: without a passwd entry PyTorch asks USER, and every cache needs a place of its own.
@@ -28,7 +33,7 @@ class Vllm:
     def container(self, name: str, model: Model, /) -> Container:
         serve = model.serve
         assert isinstance(serve, VllmServe)
-        ours: dict[str, Scalar] = {"served-model-name": name, "port": _PORT}
+        ours: dict[str, OptionValue] = {"served-model-name": name, "port": _PORT}
         if serve.parallelism.tensor > 1:
             ours["tensor-parallel-size"] = serve.parallelism.tensor
         if serve.parallelism.pipeline > 1:
@@ -37,7 +42,7 @@ class Vllm:
         return Container(
             image=serve.image or DEFAULT_IMAGES["vllm"],
             command=("vllm", "serve"),
-            args=(MODELS_DIR, *(option(key, value) for key, value in options.items())),
+            args=(MODELS_DIR, *(word for key, value in options.items() for word in option(key, value))),
             env=_ENV,
             http_port=_PORT,
             metrics_port=_PORT,
@@ -50,8 +55,19 @@ class Vllm:
         return f"sum({_QUERIES[metric]}{{{labels}}})"
 
 
-def option(key: str, value: Scalar) -> str:
-    """One command-line option. `false` becomes `--no-<key>`: it fails loudly where vLLM has no such option."""
+def option(key: str, value: OptionValue) -> tuple[str, ...]:
+    """The words of one command-line option. `false` becomes `--no-<key>`: it fails loudly where vLLM has no such
+    option. Maps become JSON, and lists what the option takes: words after it, the option again, or JSON.
+    """
     if isinstance(value, bool):
-        return f"--{key}" if value else f"--no-{key}"
-    return f"--{key}={value}"
+        return (f"--{key}" if value else f"--no-{key}",)
+    kind = OPTIONS.get(key)
+    if isinstance(value, list) and kind in ("texts", "integers"):
+        return (f"--{key}", *map(_word, value))
+    if isinstance(value, list) and kind == "repeated":
+        return tuple(f"--{key}={_word(one)}" for one in value)
+    return (f"--{key}={_word(value)}",)
+
+
+def _word(value: JsonValue) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else str(value)
