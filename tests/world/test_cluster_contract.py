@@ -345,3 +345,9 @@ def test_only_applied_fields_are_ours(bench: Bench) -> None:
     bench.apply(desired)
     entries = bench.live(ObjectRef.of(desired))["metadata"]["managedFields"]
     assert [(entry["manager"], entry["operation"]) for entry in entries] == [(bench.owner.manager, "Apply")]
+
+
+def test_a_server_says_its_version(bench: Bench) -> None:
+    version = bench.cluster.version()
+    assert version
+    assert version >= (1, 30)

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from gitops.engine.owning import settled_by_git
 from gitops.engine.session import Session
 from gitops.errors import GitopsError
-from gitops.plan.model import ClusterInfrastructure, FileChange, LeftAlone, ObjectChange, Plan
+from gitops.plan.model import ClusterInfrastructure, FileChange, LeftAlone, ObjectChange, Plan, Refusal
 from gitops.plan.objects import created, object_changes
 from gitops.plan.refusals import one_place_twice
+from gitops.plan.served import unserved
+from gitops.plan.stored import owner_of
 from gitops.render.check import parse_manifest
 from gitops.render.renderer import is_rendered
 from gitops.spec.resolved import Spec
@@ -27,6 +29,7 @@ class _Live:
     warnings: tuple[str, ...] = ()
     identity: str = ""
     """What tells the cluster from others; empty where it does not exist yet or may not be asked."""
+    refusals: tuple[Refusal, ...] = ()
 
 
 def with_live(
@@ -70,7 +73,7 @@ def with_live(
             if live.infrastructure and (only is None or live.infrastructure.cluster in only)
         ),
         warnings=(*draft.warnings, *(line for live in lives for line in live.warnings)),
-        refusals=(*draft.refusals, *refused),
+        refusals=(*draft.refusals, *refused, *(one for live in lives for one in live.refusals)),
         unreachable=tuple(LeftAlone(name, str(error)) for name, error in failed.items()),
     )
 
@@ -114,7 +117,9 @@ def _observe(
         for d in spared
     )
     objects = tuple(object_changes(name, wanted, desired, changed))
-    return _Live(objects, infrastructure, warnings, cluster.identity())
+    wanted_by = ((owner_of(path), manifest) for path, manifest in desired.values())
+    old = tuple(unserved(name, cluster.version(), wanted_by)) if with_infrastructure else ()
+    return _Live(objects, infrastructure, warnings, cluster.identity(), old)
 
 
 def _plan_infrastructure(

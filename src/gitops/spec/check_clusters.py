@@ -10,6 +10,7 @@ from gitops.spec.check_models import wrong_network
 from gitops.spec.documents import Finding
 from gitops.spec.draft import Draft
 from gitops.spec.environment import AwsCluster, AwsNodePool, Cluster, NodePool
+from gitops.spec.placement import PRE_STOP_SLEEP
 from gitops.spec.problems import Path, shorten, suggestion
 from gitops.values import API_GROUP
 
@@ -41,8 +42,6 @@ def cluster_definitions(draft: Draft) -> Iterator[Finding]:
 _EKS_NAME = re.compile(r"(?!.*--)[a-z][a-z0-9-]{1,38}[a-z0-9]")
 """What IAM, ECR (which takes no two dashes) and EKS all accept in the names that the module makes from it."""
 _EKS_NAME_FORM = "use 3 to 40 lower-case letters, digits and single -, starting with a letter"
-_OLDEST_KUBERNETES = (1, 30)
-"""The first in which `preStop.sleep`, with which pods end, is on by default (KEP-3960)."""
 _LEAST_DISK_GIB = 50
 
 _Wrong = tuple[Path, str, str]
@@ -95,7 +94,7 @@ def _aws(cluster: AwsCluster) -> Iterator[_Wrong]:
         yield (("cidr",), *wrong)
     elif not 16 <= int(cluster.cidr.partition("/")[2]) <= 18:
         yield ("cidr",), f"{cluster.cidr} does not fit a VPC with subnets", "use a size from /16 to /18"
-    if tuple(map(int, cluster.kubernetes_version.split("."))) < _OLDEST_KUBERNETES:
+    if tuple(map(int, cluster.kubernetes_version.split("."))) < PRE_STOP_SLEEP:
         message = f"pods end with `preStop.sleep`, which Kubernetes {cluster.kubernetes_version} does not have"
         yield ("kubernetesVersion",), message, "use 1.30 or later"
     for tag in cluster.tags:

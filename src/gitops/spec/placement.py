@@ -11,6 +11,9 @@ from gitops.spec.pipeline import Gpu, Serve
 from gitops.spec.pods import Pods, together
 from gitops.values import API_GROUP
 
+PRE_STOP_SLEEP = (1, 30)
+"""The first Kubernetes in which `preStop.sleep`, with which pods end, is on by default (KEP-3960)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pool:

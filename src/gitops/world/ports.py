@@ -133,6 +133,9 @@ class Cluster(Protocol):
     def identity(self) -> str:
         """What tells this cluster from any other, whatever name leads to it; empty when it may not be asked."""
 
+    def version(self) -> tuple[int, int] | None:
+        """Major and minor version of Kubernetes; None when it may not be asked, or says none."""
+
     def close(self) -> None:
         """Give connections back."""
 

@@ -34,6 +34,8 @@ from gitops.world.kubernetes.transport import NO_QUERY, Response, TransportError
 __all__ = ["ApiServer", "EmbeddedPool", "open_embedded"]
 
 _SERVED = {(kind.api_version, kind.plural): kind for kind in KINDS.values()}
+_VERSION = {"major": "1", "minor": "34"}
+"""Of the control plane that the tests hold this one to."""
 _PATH = re.compile(
     r"/(?:api/(?P<core>v1)|apis/(?P<group>[^/]+/[^/]+))"
     r"(?:/namespaces/(?P<namespace>[^/]+)(?=/))?/(?P<plural>[^/]+)(?:/(?P<name>[^/]+))?"
@@ -121,6 +123,8 @@ class ApiServer:
 
         Raises TransportError when another process holds the file for too long, ClusterError when it is of no use.
         """
+        if path == "/version":
+            return Response(200, {}, orjson.dumps(_VERSION))
         found = _PATH.fullmatch(path)
         kind = found and _SERVED.get((found["core"] or found["group"], found["plural"]))
         if not found or not kind:

@@ -48,6 +48,12 @@ class Api:
         """Give connections back."""
         self._transport.close()
 
+    def version(self) -> Mapping[str, object]:
+        """What the server says of its version. Raises ClusterError, ValueError when it is no JSON."""
+        response = self._send("GET", "/version", where=self.name)
+        found: Mapping[str, object] = orjson.loads(response.body)
+        return found
+
     def get(self, ref: ObjectRef) -> Live | None:
         """One object, or None if there is none."""
         kind = kind_of(ref.api_version, ref.kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from gitops.values import Manifest, ObjectRef, Owner
@@ -185,6 +186,14 @@ class KubernetesCluster:
         except ClusterError:
             return ""
         return str(live["metadata"]["uid"]) if live else ""
+
+    def version(self) -> tuple[int, int] | None:
+        """See ports.Cluster. Distributions add to the number: `30+` is 30."""
+        try:
+            said = self._api.version()
+            return int(str(said["major"])), int("".join(takewhile(str.isdigit, str(said["minor"]))))
+        except (ClusterError, KeyError, TypeError, ValueError):
+            return None
 
     def close(self) -> None:
         """Give connections back."""
