@@ -344,16 +344,19 @@ def test_a_pass_too_goes_back_when_the_spec_has_moved_on(staged: Project) -> Non
 
 
 def test_a_version_that_gets_slow_pauses_and_somebody_decides(staged: Project) -> None:
-    """Beyond the milder limit it stays where it is; time alone takes it back after `pauseTimeout`."""
+    """Beyond the milder limit it stays where it is; time alone takes it back after `pauseTimeout`.
+
+    Its p99 of 4.8 s lies in the same bucket as the limit of 4 s: three minutes at 10 % do not show that, but 50 % do.
+    """
     staged.edit("pipeline.yaml", "readyTimeout: 10m", "readyTimeout: 10m\n    pauseTimeout: 2h")
     release(staged, "1.1.0")
     (staged.path / "simulation.yaml").write_text(
         "apiVersion: gitops/v1\n"
-        "models: {chat: {versions: {1.1.0: {faults: [{metric: latency, becomes: 2.2s, from: 90s}]}}}}\n"
+        "models: {chat: {versions: {1.1.0: {faults: [{metric: latency, becomes: 1.7s, from: 90s}]}}}}\n"
     )
     began = clock(staged).now()
     staged.gitops("apply", "--yes", "--wait", expect=1)
-    assert steps_of(staged, "dev/chat") == ["start", "advance 10", "pause", "roll-back"]
+    assert steps_of(staged, "dev/chat") == ["start", "advance 10", "advance 50", "pause", "roll-back"]
     assert 2 * 3600 < clock(staged).now() - began < 2.5 * 3600
     check_consistent(staged)
 

@@ -404,7 +404,58 @@ def test_few_requests_are_cut_like_many() -> None:
     assert sum(found) == pytest.approx(whole.bad)
 
 
+SPREAD = 0.25
+
+
+@pytest.mark.parametrize("share", [0.5, 0.95, 0.99])
+@pytest.mark.parametrize(("lower", "limit", "upper"), [(1.0, 1.5, 2.5), (2.5, 2.6, 5.0), (2.5, 4.0, 5.0), (10, 14, 15)])
+def test_a_version_within_a_limit_inside_a_bucket_is_on_the_lower_side_of_some_piece(
+    share: float, lower: float, limit: float, upper: float
+) -> None:
+    """Whatever its spread, from the least one on: a version exactly at the limit, and not one 1.3 times as slow."""
+    normal, buckets = NormalDist(), {lower: 0.0, upper: 1.0, math.inf: 1.0}
+    pieces = histograms.pieces_at(limit, share, buckets, SPREAD)
+
+    def above(factor: float, spread: float) -> bool:
+        middle = math.log(limit * factor) - spread * normal.inv_cdf(share)
+        below = {edge: normal.cdf((math.log(edge) - middle) / spread) for edge in (lower, upper)} | {math.inf: 1.0}
+        return all(any(line.cut.counts(below).bad > line.rate * 1.01 for line in piece) for piece in pieces)
+
+    spreads = [SPREAD * 1.02**step for step in range(150)]
+    assert not any(above(1.0, spread) for spread in spreads)
+    assert all(above(1.3, spread) for spread in spreads if spread < 1)
+
+
+@pytest.mark.parametrize(
+    ("p99", "spread", "stopped"), [(3.8, 0.44, False), (4.6, 0.44, True), (3.5, 0.1, False), (4.6, 0.1, True)]
+)
+def test_a_limit_inside_a_bucket_whose_p99_stable_has_below_it(p99: float, spread: float, stopped: bool) -> None:
+    """Neither blind up to the bucket's edge, nor against a version within the limit whose times lie close together."""
+    one, normal, bounds = gate("latency-p99", "4s"), NormalDist(), (1.0, 1.5, 2.0, 2.5, 5.0, 10.0, math.inf)
+
+    def looks(of: float, requests: float, seed: int, count: int) -> list[Datum | None]:
+        rng, middle = np.random.default_rng(seed), math.log(of) - spread * normal.inv_cdf(0.99)
+        below = [normal.cdf((math.log(bound) - middle) / spread) if bound < math.inf else 1.0 for bound in bounds]
+        drawn = rng.multinomial(int(requests), np.diff(below, prepend=0.0), size=count).cumsum(1)
+        return [dict(zip(bounds, map(float, row), strict=True)) for row in drawn]
+
+    found = 0
+    for seed in range(10):
+        stable = series(looks(2.2, 7200, seed, 20) + looks(2.2, 3600, 100 + seed, 15), BEGIN - 20 * LOOK)
+        found += (
+            told(assess(one, series(looks(p99, 3600, 200 + seed, 15)), stable, asked(15, alpha=SPLIT)))[0] == "warn"
+        )
+    assert found == (10 if stopped else 0)
+
+
+def test_a_limit_at_an_edge_counts_requests_and_nothing_else() -> None:
+    assert histograms.pieces_at(2.0, 0.99, {1.0: 5.0, 2.0: 5.0, math.inf: 6.0}, 0.2) == [
+        (histograms.Line(histograms.Cut(1.0, 2.0, 0.0), pytest.approx(0.01)),)
+    ]
+
+
 def test_nothing_is_known_beyond_the_greatest_bucket() -> None:
+    assert histograms.pieces_at(2.0, 0.99, {1.0: 5.0, math.inf: 6.0}, 0.2) == []
     assert histograms.cut_at(2.0, {1.0: 5.0, math.inf: 6.0}) is None
     assert histograms.slower({1.0: 5.0, math.inf: 6.0}, 2.0) is None
     assert histograms.quantile({math.inf: 6.0}, 0.5) is None

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gitops.rollout.binomial import detectable
 from gitops.rollout.statistics import (
     LEAST_NOISE,
     UNKNOWN_NOISE,
@@ -218,24 +217,6 @@ def test_noise_holds_evidence_back() -> None:
     looks = cumulative(steady(600, 30, 5400, 54, looks=2))
     loud, quiet = (fold(looks, evidence=start([noise])).log_evidence for noise in (1.0, 0.1))
     assert 0 < loud < quiet / 3
-
-
-def test_detectable_as_the_plan_says_it() -> None:
-    assert detectable(27, 0) == pytest.approx(1 - 0.05 ** (1 / 27))
-    assert f"{detectable(0.01 * 3 * 15 * 60, 0):.0%}" == "11%"
-    assert detectable(0.9, 0.01) == 1.0
-    assert detectable(3, 0.5) == 1.0
-    assert detectable(1e8, 0.01) == pytest.approx(0.01 + 3.97e-5, rel=1e-3)
-
-
-@given(st.integers(1, 10**5), st.floats(0, 0.2))
-def test_detectable_is_between_the_baseline_and_one(requests: int, baseline: float) -> None:
-    assert baseline < detectable(requests, baseline) <= 1
-
-
-@given(st.integers(1, 10**5), st.integers(2, 10))
-def test_more_requests_show_more(requests: int, times: int) -> None:
-    assert detectable(requests * times, 0) < detectable(requests, 0)
 
 
 def test_limit_from_histogram() -> None:

@@ -1,27 +1,9 @@
-"""Exact binomial reasoning: what so many requests can show at all, and the numerics under it."""
+"""Exact binomial tails, and bisection."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-
-
-def detectable(requests: float, baseline_rate: float, alpha: float = 0.01, power: float = 0.95) -> float:
-    """The smallest rate of bad requests that so many requests can show; 1.0 when none can.
-
-    With c the least count for which P(Bin(n, baseline) >= c) <= alpha, it solves P(Bin(n, rate) >= c) = power: the
-    most powerful test of one known rate against a greater one (Neyman and Pearson), so no test sees less, and one
-    that looks continuously needs more. Baseline 0 gives c = 1 and 1 - (1 - power)^(1/n), the rule of three:
-    27 requests show 10.5 %.
-    """
-    n = math.floor(requests)
-    if n < 1:
-        return 1.0
-    low, high = 1, n + 1
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if tail(n, middle, baseline_rate) <= alpha else (middle + 1, high)
-    return 1.0 if low > n else root(lambda rate: tail(n, low, rate) - power, baseline_rate, 1.0)
 
 
 def root(increasing: Callable[[float], float], low: float, high: float, steps: int = 50) -> float:

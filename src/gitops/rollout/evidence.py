@@ -10,6 +10,7 @@ All functions return the peak over the looks that they are given.
   quantiles before the step; stable's share between two of its buckets is interpolated as `histograms` does.
   A fraction w of a request keeps the bound: g^w <= 1 - w + w g for any factor g of an e-value.
 - Against a fixed limit: the same test, beside a stable that has `EXACT` times the requests at exactly the limit's rate.
+  For durations, whose limit may lie inside a bucket, see `histograms.pieces_at`.
 - Of gauges against stable: bets on the candidate's excess, in standard deviations (`of_gauge`). Simulated, not proved.
 """
 
@@ -22,6 +23,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from gitops.rollout.statistics import (
+    ALTERNATIVES,
     LEAST_HISTORY,
     NOTHING,
     UNKNOWN_NOISE,
@@ -64,11 +66,13 @@ def of_counts(
     *,
     enough: float = math.inf,
     learning: bool = True,
+    gains: Sequence[Sequence[Sequence[float]]] = (),
 ) -> float:
     """Evidence that the candidate's odds of a bad request are more than 1 + margin times stable's.
 
     A stream for each kind of bad request, over the same looks, and the noise of each. It stops at `enough`. With
-    `learning` a later beginning takes the candidate to be as noisy as it was before.
+    `learning` a later beginning takes the candidate to be as noisy as it was before. `gains` are those of weighed
+    requests, for each stream and look.
     """
     asked, peak, last = Comparing(margin=max(0.0, margin)), 0.0, (NOTHING,) * len(streams)
     followed: list[tuple[int, float, Evidence]] = []
@@ -76,8 +80,9 @@ def of_counts(
         if index % AGAIN == 0:
             known = _own_noise(streams, index, noises) if index and learning else noises
             followed.append((index, _share(index // AGAIN), _after(last, known)))
+        won = [each[index] for each in gains]
         alive = (one for one in followed if one[0] == 0 or index < one[0] + LIFE)
-        followed = [(first, share, observe(evidence, look, asked)) for first, share, evidence in alive]
+        followed = [(first, share, observe(evidence, look, asked, won)) for first, share, evidence in alive]
         total = sum(share * math.exp(min(500.0, evidence.log_evidence)) for _, share, evidence in followed)
         peak, last = max(peak, math.log(total)), look
         if peak >= enough:
@@ -100,11 +105,36 @@ def _after(last: Sequence[Look], noises: Sequence[float]) -> Evidence:
     return Evidence(tuple(replace(stream, last=look) for stream, look in streams))
 
 
-def of_limit(counts: Sequence[Counts], rate: float, enough: float = math.inf) -> float:
-    """Evidence that the rate of bad requests is more than a fixed one; it stops at `enough`."""
-    if rate <= 0:
-        return math.inf if any(one.bad > 0 for one in counts) else 0.0
-    return of_counts([beside(counts, rate)], [0.0], 0.0, enough=enough, learning=False)
+class Weighed(NamedTuple):
+    """Requests of a look, and how many of them count how much as bad: `(number, weight)`, weights up to 1."""
+
+    requests: float
+    parts: tuple[tuple[float, float], ...]
+
+    @property
+    def counts(self) -> Counts:
+        """As numbers of requests."""
+        return Counts(self.requests, sum(number * weight for number, weight in self.parts))
+
+    @property
+    def gains(self) -> tuple[float, ...]:
+        """The logarithm of what they win for each alternative; see `statistics.observe`."""
+        return tuple(sum(n * math.log1p((r - 1) * weight) for n, weight in self.parts) for r in ALTERNATIVES)
+
+
+def of_limit(counted: Sequence[tuple[Sequence[Weighed], float]], enough: float = math.inf) -> float:
+    """Evidence that more requests are bad than a fixed rate allows, by one count of bad requests at least.
+
+    Each comes with its rate. It stops at `enough`.
+    """
+    if any(rate <= 0 < sum(one.counts.bad for one in looks) for looks, rate in counted):
+        return math.inf
+    known = [(looks, rate) for looks, rate in counted if rate > 0]
+    streams = [beside([one.counts for one in looks], rate) for looks, rate in known]
+    gains = [[one.gains for one in looks] for looks, _ in known]
+    if not streams:
+        return 0.0
+    return of_counts(streams, [0.0] * len(streams), 0.0, enough=enough, learning=False, gains=gains)
 
 
 def beside(counts: Sequence[Counts], rate: float) -> list[Pair]:

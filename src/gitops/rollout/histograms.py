@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -125,11 +126,17 @@ class Cut(NamedTuple):
 
     def counts(self, datum: Datum) -> Counts:
         """Requests, and how many of them were slower; nothing of what is no histogram with these edges."""
+        parts = self.parts(datum)
+        total = max(datum.values(), default=0.0) if parts and isinstance(datum, Mapping) else 0.0
+        return Counts(total, sum(number * weight for number, weight in parts))
+
+    def parts(self, datum: Datum) -> tuple[tuple[float, float], ...]:
+        """How many requests were surely slower, and how many may have been, each with its weight."""
         if not isinstance(datum, Mapping) or self.upper not in datum:
-            return Counts(0, 0)
+            return ()
         total = max(datum.values(), default=0.0)
         below, count = datum.get(self.lower, 0.0), datum[self.upper]
-        return Counts(total, max(0.0, total - count + self.part * max(0.0, count - below)))
+        return (max(0.0, total - count), 1.0), (max(0.0, count - below), self.part)
 
 
 def cut_at(limit: float, reference: Histogram) -> Cut | None:
@@ -137,15 +144,85 @@ def cut_at(limit: float, reference: Histogram) -> Cut | None:
 
     None beyond the greatest bucket.
     """
-    upper = min((bound for bound in reference if limit <= bound < math.inf), default=None)
-    if upper is None:
+    edges = _around(limit, reference)
+    if edges is None:
         return None
-    lower = max((bound for bound in reference if bound < upper), default=0.0)
+    lower, upper = edges
     total = max(reference.values(), default=0.0)
     above, beyond = total - reference.get(lower, 0.0), total - reference[upper]
     found = slower(reference, limit)
     inside = (found.bad - beyond) / (above - beyond) if found and above > beyond else 0.0
     return Cut(lower, upper, min(1.0, max(0.0, inside)))
+
+
+class Line(NamedTuple):
+    """A count of slow requests, and the share of them up to which versions may be within a fixed limit."""
+
+    cut: Cut
+    rate: float
+
+
+Piece = tuple[Line, ...]
+"""Lines that all have the same versions on their lower side: to be above one of them is enough."""
+
+SPREADS = (1.0, 1.5, 2.2, 4.0, math.inf)
+"""Multiples of the least spread between which versions are told apart."""
+LEAST_SPREAD, MOST_SPREAD = 0.1, 0.5
+"""Standard deviations of the logarithm of durations: less, and more, is not taken for the least of a version."""
+
+
+def least_spread(reference: Histogram) -> float:
+    """The least spread that a version is taken to have, of the logarithm of time: half of stable's.
+
+    Requests that all lie in one bucket show none of their own.
+    """
+    middle, far = quantile(reference, 0.5), quantile(reference, 0.99)
+    if not (middle and far and 0 < middle.value < far.value):
+        return LEAST_SPREAD
+    spread = math.log(far.value / middle.value) / _NORMAL.inv_cdf(0.99)
+    return min(MOST_SPREAD, max(LEAST_SPREAD, spread / 2))
+
+
+def pieces_at(limit: float, share: float, buckets: Histogram, spread: float) -> list[Piece]:
+    """What a version has to be above, all of it, for its quantile to be beyond `limit`; nothing beyond the last bucket.
+
+    Where a limit lies inside a bucket, only the shares a and b of requests beyond its two edges can be counted. Within
+    a bucket durations are log-normal, so that a version exactly at the limit is somewhere on a curve of a and b, from
+    those with the least spread (nearly all requests in the bucket, none beyond it) to those with a great one (a = b).
+    What is within the limit lies on its lower side. That is no half-plane, but half-planes together cover it, one for
+    each piece of the curve: below the chord of the piece, since the curve is hollow towards what is beyond the limit,
+    or left of its one end, or below its other. A version that is above one line of every piece is beyond the limit.
+    """
+    edges = _around(limit, buckets)
+    if not edges:
+        return []
+    (lower, upper), rate = edges, 1 - share
+    if limit >= upper or lower <= 0:
+        return [(Line(Cut(lower, upper, 1 - limit / upper), rate),)]
+    at = _NORMAL.inv_cdf(rate)
+    curve = [
+        (_NORMAL.cdf(at + math.log(limit / lower) / each), _NORMAL.cdf(at - math.log(upper / limit) / each))
+        for each in (spread * times for times in SPREADS)
+    ]
+    return [_piece(Cut(lower, upper, 0.0), *ends) for ends in pairwise(curve)]
+
+
+def edges_at(limit: float, buckets: Histogram) -> list[Cut]:
+    """How to count requests beyond either edge of a limit's bucket."""
+    edges = _around(limit, buckets)
+    return [Cut(*edges, 0.0), Cut(*edges, 1.0)] if edges else []
+
+
+def _around(limit: float, buckets: Histogram) -> tuple[float, float] | None:
+    upper = min((bound for bound in buckets if limit <= bound < math.inf), default=None)
+    return None if upper is None else (max((bound for bound in buckets if bound < upper), default=0.0), upper)
+
+
+def _piece(cut: Cut, narrow: tuple[float, float], wide: tuple[float, float]) -> Piece:
+    (most, low), (least, high) = narrow, wide
+    part = (high - low) / ((high - low) + (most - least))
+    chord = Line(cut._replace(part=part), part * most + (1 - part) * low)
+    return chord, Line(cut._replace(part=1.0), most), Line(cut, high)
 
 
 class Bound(NamedTuple):

@@ -25,10 +25,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from gitops.rollout import evidence, gauges
+from gitops.rollout import evidence, gauges, histograms
 from gitops.rollout.binomial import tail
+from gitops.rollout.evidence import Weighed
 from gitops.rollout.gauges import chance, shared
-from gitops.rollout.histograms import bounds_for, cut_at, merged
+from gitops.rollout.histograms import bounds_for, merged
 from gitops.rollout.queries import QUANTILES
 from gitops.rollout.series import Answer, Datum, Histogram, Look, Unanswered
 from gitops.rollout.statistics import Counts
@@ -101,13 +102,14 @@ def _judged(gate: Gate, mine: Seen, theirs: Seen, asked: Asked, first: int, ofte
     def excuse(limit: Threshold) -> str:
         if limit.relative or asked.past:
             return ""
-        count = _counting(gate, limit.value, mine, theirs)
-        pairs, noise = _stream(mine, theirs, asked, count, count)
-        if sum(stables.requests for _, stables in pairs) < asked.samples:
+        counted = _beside(gate, limit.value, mine)
+        streams = [_stream(mine, theirs, asked, count, count) for count in counted]
+        if not streams or sum(stables.requests for _, stables in streams[0][0]) < asked.samples:
             return ""
-        if _within([count(datum) for datum in since(theirs.looks, first)], _rate(gate, limit.value)):
+        if _within(gate, limit.value, since(theirs.looks, first), mine, theirs):
             return ""
-        peak = evidence.of_counts([pairs], [noise], 0.0, enough=enough)
+        pairs_of, noises = [pairs for pairs, _ in streams], [noise for _, noise in streams]
+        peak = evidence.of_counts(pairs_of, noises, 0.0, enough=enough)
         return "" if peak >= enough else shared(gate, limit, base)
 
     known = base._replace(missing_for=short) if base.samples is not None else None
@@ -122,32 +124,48 @@ def _errors(datum: Datum) -> Counts:
     return datum if isinstance(datum, Counts) else Counts(0, 0)
 
 
-def _counting(gate: Gate, limit: float, mine: Seen, theirs: Seen) -> _Count:
-    """What is bad by a fixed limit. Within a bucket requests lie as stable's did before the step."""
+def _pieces(gate: Gate, limit: float, mine: Seen, theirs: Seen) -> list[histograms.Piece]:
+    """For a fixed limit on durations."""
+    spread = histograms.least_spread(_together(theirs.before))
+    return histograms.pieces_at(limit, QUANTILES[gate.metric or ""], _latest(mine), spread)
+
+
+def _beside(gate: Gate, limit: float, mine: Seen) -> list[_Count]:
+    """What to compare with stable where both are beyond a fixed limit: slower than either edge of its bucket."""
     if gate.metric not in QUANTILES:
-        return _errors
-    for looks in (theirs.before, mine.looks):
-        cut = cut_at(limit, _together(looks))
-        if cut:
-            return cut.counts
-    return lambda _datum: Counts(0, 0)
+        return [_errors]
+    return [cut.counts for cut in histograms.edges_at(limit, _latest(mine))]
 
 
-def _rate(gate: Gate, limit: float) -> float:
-    """The share of bad requests at a fixed limit."""
-    share = QUANTILES.get(gate.metric or "")
-    return limit / 100 if share is None else 1 - share
+def _within(gate: Gate, limit: float, others: Sequence[Datum], mine: Seen, theirs: Seen) -> bool:
+    """Whether stable is within a fixed limit beyond chance: then the candidate alone is beyond it."""
+    if gate.metric not in QUANTILES:
+        return _below([_errors(one) for one in others], limit / 100)
+    chords = [piece[0] for piece in _pieces(gate, limit, mine, theirs)]
+    return any(_below([line.cut.counts(one) for one in others], line.rate) for line in chords)
 
 
-def _within(counts: Sequence[Counts], rate: float) -> bool:
-    """Whether stable is within a limit beyond chance: then the candidate alone is beyond it."""
+def _below(counts: Sequence[Counts], rate: float) -> bool:
     requests, bad = sum(one.requests for one in counts), sum(one.bad for one in counts)
     return requests > 0 and 1 - tail(round(requests), math.floor(bad) + 1, min(1.0, rate)) <= WITHIN
 
 
 def _against_limit(gate: Gate, limit: float, mine: Seen, theirs: Seen, enough: float) -> float:
-    count = _counting(gate, limit, mine, theirs)
-    return evidence.of_limit([count(look.datum) for look in mine.looks], _rate(gate, limit), enough)
+    if gate.metric not in QUANTILES:
+        errors = [_errors(look.datum) for look in mine.looks]
+        return evidence.of_limit([([Weighed(one.requests, ((one.bad, 1.0),)) for one in errors], limit / 100)], enough)
+    pieces = _pieces(gate, limit, mine, theirs)
+    peak = math.inf if pieces else 0.0
+    for piece in pieces:
+        counted = [([_weighed(line.cut, look.datum) for look in mine.looks], line.rate) for line in piece]
+        peak = min(peak, evidence.of_limit(counted, enough))
+        if peak < enough:
+            break
+    return peak
+
+
+def _weighed(cut: histograms.Cut, datum: Datum) -> Weighed:
+    return Weighed(cut.counts(datum).requests, cut.parts(datum))
 
 
 def _against_stable(gate: Gate, factor: float, mine: Seen, theirs: Seen, asked: Asked, enough: float) -> float:
@@ -157,11 +175,14 @@ def _against_stable(gate: Gate, factor: float, mine: Seen, theirs: Seen, asked: 
         return evidence.of_counts([pairs], [noise], factor - 1, enough=enough)
     if sum(size(look.datum) for look in theirs.before) < asked.samples:
         theirs = _borrowing(theirs, asked)
-    buckets = next((look.datum for look in reversed(mine.looks) if isinstance(look.datum, Mapping)), {})
-    bounds = bounds_for(_together(theirs.before), buckets, share, factor)
+    bounds = bounds_for(_together(theirs.before), _latest(mine), share, factor)
     streams = [_stream(mine, theirs, asked, one.candidate.counts, one.stable.counts) for one in bounds]
     pairs_of, noises = [pairs for pairs, _ in streams], [noise for _, noise in streams]
     return evidence.of_counts(pairs_of, noises, evidence.SLACK, enough=enough) if streams else 0.0
+
+
+def _latest(mine: Seen) -> Histogram:
+    return next((look.datum for look in reversed(mine.looks) if isinstance(look.datum, Mapping)), {})
 
 
 def _together(looks: Sequence[Look]) -> Histogram:

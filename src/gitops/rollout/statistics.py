@@ -144,13 +144,21 @@ def start(noises: Sequence[float] = (UNKNOWN_NOISE,)) -> Evidence:
     return Evidence(tuple(Stream(max(LEAST_NOISE, noise)) for noise in noises))
 
 
-def observe(evidence: Evidence, looks: Sequence[Look], asked: Comparing) -> Evidence:
+def observe(
+    evidence: Evidence, looks: Sequence[Look], asked: Comparing, gains: Sequence[Sequence[float]] = ()
+) -> Evidence:
     """The evidence after one more look, which has one element for each stream.
+
+    Where bad requests count as a part w each, `gains` are the sums of log(1 + (r - 1) w) over the candidate's new ones
+    for each of `ALTERNATIVES`. Without them parts count as bad * log(r), which is valid and gives much away.
 
     Increments that make no sense (a counter went back, one version had no requests) change nothing but the start
     of the next increment.
     """
-    streams = tuple(_observe(stream, look, asked) for stream, look in zip(evidence.streams, looks, strict=True))
+    streams = tuple(
+        _observe(stream, look, asked, won)
+        for stream, look, won in zip(evidence.streams, looks, gains or [None] * len(looks), strict=True)
+    )
     after = Evidence(streams, evidence.peak)
     return replace(after, peak=max(evidence.peak, after.log_evidence))
 
@@ -211,7 +219,7 @@ def slower(buckets: Mapping[float, float], limit: float) -> Counts:
     return Counts(total, max(0.0, total - buckets.get(limit, total)))
 
 
-def _observe(stream: Stream, look: Look, asked: Comparing) -> Stream:
+def _observe(stream: Stream, look: Look, asked: Comparing, won: Sequence[float] | None) -> Stream:
     n_c, k_c, n_s, k_s = _increments(stream.last, look)
     total = k_c + k_s
     if not (n_c > 0 and n_s > 0 and total > 0):
@@ -220,8 +228,10 @@ def _observe(stream: Stream, look: Look, asked: Comparing) -> Stream:
     share = odds / (1 + odds)
     rho = asked.autocorrelation
     design = 1 + total * share * (1 - share) * _variance(stream, rho) * (1 + rho) / (1 - rho)
+    won = [k_c * log for log in _LOGS] if won is None else won
     gain, weights = _bet(
-        stream.weights, [(k_c * log_r - total * math.log1p((r - 1) * share)) / design for r, log_r in _BETS]
+        stream.weights,
+        [(each - total * math.log1p((r - 1) * share)) / design for each, r in zip(won, ALTERNATIVES, strict=True)],
     )
     score, expected = stream.score + k_c - total * share, stream.expected + total * share
     # Where bad requests are rare and the candidate's share small, a real fault would look like noise
@@ -242,7 +252,7 @@ def _observe(stream: Stream, look: Look, asked: Comparing) -> Stream:
     )
 
 
-_BETS = tuple((r, math.log(r)) for r in ALTERNATIVES)
+_LOGS = tuple(math.log(r) for r in ALTERNATIVES)
 
 
 def _bet(weights: Sequence[float], logs: Sequence[float]) -> tuple[float, tuple[float, ...]]:
