@@ -32,6 +32,10 @@ class Situation:
     gates: tuple[Mapping[str, str], ...] = (RELATIVE, ERRORS)
     good: bool = True
     steps: tuple[PolicyStep, ...] = STEPS
+    hours: int = 5
+    """For which it is played."""
+    every: int = 60
+    """Seconds between two decisions."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,10 @@ def run(situation: Situation, runs: int, first: int = 0) -> Found:
 
 
 def play(situation: Situation, seed: int) -> Timeline:
-    """One rollout to its end, or for five hours."""
+    """One rollout to its end, or for the hours of the situation."""
     gates = tuple(Gate.model_validate(dict(gate)) for gate in situation.gates)
-    policy = Policy("canary", situation.steps, tuple(gate.key for gate in gates), pause_timeout=3 * 3600)
-    trial = Trial(UNIT, policy, gates, STABLE, CANDIDATE, "vllm", load_time=240)
-    return simulate(trial, Source(situation.servers, seed), until=BEGIN + 5 * 3600)
+    policy = Policy(
+        "canary", situation.steps, tuple(gate.key for gate in gates), pause_timeout=max(3, situation.hours) * 3600
+    )
+    trial = Trial(UNIT, policy, gates, STABLE, CANDIDATE, "vllm", load_time=240, every=situation.every)
+    return simulate(trial, Source(situation.servers, seed), until=BEGIN + situation.hours * 3600)

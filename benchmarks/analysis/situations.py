@@ -73,6 +73,13 @@ GOOD = (
     Situation("latency +100 % from an idle pod to a full one", Servers(elasticity=math.log(2))),
     Situation("a third of scrapes missing", Servers(lost=0.3)),
     Situation("wide noise, 8 %", Servers(noise=0.08)),
+    Situation(
+        "both beyond the limit for 12 hours: 2 % errors, p99 x1.6",
+        Servers(errors=during(20, 740, 0.0005, 0.02), shift=during(20, 740, 0.0, math.log(1.6))),
+        (FIXED, ERRORS),
+        hours=18,
+        every=300,
+    ),
     Situation("four hours at 10 %", Servers(), steps=(PolicyStep(10, 4 * 3600), PolicyStep(99, 900))),
 )
 
@@ -87,6 +94,13 @@ def _slower() -> Iterator[Situation]:
 FAULTY = (
     *_slower(),
     Situation("nothing but errors, 1 % of 5 requests/s", Servers(requests=5, errors=alone(0.0005, 1.0)), good=False),
+    Situation(
+        "2 % errors of both for 12 hours, 3 % more of the candidate's",
+        Servers(errors=lambda v, m: during(20, 740, 0.0005, 0.02)(v, m) + alone(0.0, 0.03, 60)(v, m)),
+        good=False,
+        hours=18,
+        every=300,
+    ),
     Situation("errors 0.7 % under 0.5 / 1 %", Servers(errors=alone(0.0005, 0.007)), good=False),
     Situation(
         "errors 0.1 -> 0.3 % under 1.5x stable",

@@ -60,6 +60,9 @@ def blind(policy: Policy, status: str) -> Walk:
 ENDS: dict[BackCause, Callable[[], Walk]] = {
     "person": lambda: at_weight(10).given(commands=(Command("abort", "ada"),)),
     "gate": lambda: at_weight(10).given(results=saying("fail")),
+    "only pod": lambda: at_weight(10).given(
+        results=tuple(replace(one, only=one.status == "fail") for one in saying("fail"))
+    ),
     "still warned": paused,
     "not ready": lambda: starting().given(now=1_000_000 + CANARY.ready_timeout),
     "crashed": lambda: at_weight(50).given(ready=49, lost_for=60, stable_ready=100, crashed=True),

@@ -51,6 +51,20 @@ def test_one_sick_pod_holds_and_is_named() -> None:
     assert found.sentence.endswith("requests, but only on pod chat-b (delete it): hold")
 
 
+def test_an_only_pod_that_served_well_before_may_be_to_blame_itself() -> None:
+    bad = [Counts(600, 300)] * 2
+    late = judged({"chat-a": series([Counts(600, 0)] * 10 + bad)}, 12)
+    assert isinstance(late, Verdict)
+    assert (late.status, late.only) == ("fail", True), "traffic goes to stable all the same"
+    assert late.sentence.endswith("on its only pod chat-a, which served well before: fail")
+    first = judged({"chat-a": series(bad)}, 2)
+    assert isinstance(first, Verdict)
+    assert (first.status, first.only) == ("fail", False), "bad from the beginning"
+    worse = judged({"chat-a": series([Counts(600, 30)] * 8 + bad)}, 10)
+    assert isinstance(worse, Verdict)
+    assert not worse.only
+
+
 def test_a_bad_version_is_bad_on_every_pod() -> None:
     bad = series([Counts(600, 18)] * 4)
     assert told(judged({"chat-a": bad, "chat-b": bad}, 4)) == "fail"

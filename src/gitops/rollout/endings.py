@@ -19,6 +19,7 @@ Waits = Literal["", "person", "sight"]
 BackCause = Literal[
     "person",
     "gate",
+    "only pod",
     "still warned",
     "not ready",
     "crashed",
@@ -59,6 +60,11 @@ BACK: Mapping[BackCause, Ending] = MappingProxyType(
     {
         "person": Ending("a person aborts, or rolls back", "rejected", "a person says so"),
         "gate": Ending("a gate is beyond `rollback`", "rejected", "it is seen to be bad"),
+        "only pod": Ending(
+            "the same, by errors or times of its only pod, which served well at this weight before",
+            "back, waits for a person",
+            "the pod or its node may be to blame",
+        ),
         "still warned": Ending(
             "a pause or a weight is over its time, and a gate is beyond `pause` at that look",
             "rejected",

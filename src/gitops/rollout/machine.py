@@ -25,6 +25,7 @@ from typing import Literal
 from gitops.rollout.case import Underway, newcomer, retire, size
 from gitops.rollout.commands import answer
 from gitops.rollout.course import Case
+from gitops.rollout.endings import BackCause
 from gitops.rollout.events import Event, evolve
 from gitops.rollout.judgement import sentences
 from gitops.rollout.observation import Command, Observation
@@ -33,6 +34,7 @@ from gitops.rollout.policy import Policy
 from gitops.rollout.progress import holding, objected, over_time, proceed
 from gitops.rollout.replay import trailers_of
 from gitops.rollout.state import ModelVersion, RolloutState
+from gitops.rollout.verdicts import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,8 @@ def _superseded(case: Underway) -> Event | None:
 
 def _critical(case: Underway) -> Event | None:
     failed = case.judgement.failed
-    return case.roll_back(sentences(failed), cause="gate") if failed else None
+    cause: BackCause = "only pod" if all(isinstance(one, Verdict) and one.only for one in failed) else "gate"
+    return case.roll_back(sentences(failed), cause=cause) if failed else None
 
 
 def _lost_capacity(case: Underway) -> Event | None:

@@ -8,6 +8,10 @@ same is asked pod by pod, and
 - the value has to be beyond the limit without any single pod as well, where there are two or more. Concentrated in one
   pod it holds, and names it: delete that pod. The version is accused if it returns in its successor, or spreads.
 
+- where there is only one, nothing tells the pod from the version. If it served well at this weight before, the rollout
+  goes back to stable without a verdict: started again, the version gets another pod. What is bad from the beginning is
+  the version.
+
 - where its pods get more requests each than stable's (stable keeps all of its pods while it loses traffic), a version
   that is slower than stable now has to be slower than stable was before the rollout as well: with all requests on the
   same pods, which is what the candidate's are sized for.
@@ -97,7 +101,7 @@ def reconsidered(gate: Gate, result: Result, candidate: Answer | None, stable: A
     """By pod alone. `candidate` is the answer by pod; without pods the result stands."""
     pods = candidate.pods if isinstance(candidate, Series) else {}
     if len(pods) < 2:
-        return result
+        return next((_only(gate, result, name, one, stable, asked) for name, one in pods.items()), result)
     grown = {name: _grown(one, asked) for name, one in pods.items()}
     if grown != pods and any(_requests(one, asked.begin) for one in grown.values()):
         again = assess(gate, joined(grown), stable, asked)
@@ -112,6 +116,21 @@ def reconsidered(gate: Gate, result: Result, candidate: Answer | None, stable: A
             if _gravity(without) < _gravity(mildest):
                 mildest = _concentrated(result, without, name)
     return mildest
+
+
+def _only(gate: Gate, result: Result, name: str, pod: Series, stable: Answer | None, asked: Asked) -> Result:
+    """A failure of the only pod, which may be to blame itself if the version was well on it until the last window."""
+    looks = tuple(look for look in pod.looks if look.end <= asked.now - asked.span)
+    if not isinstance(result, Verdict) or result.status != "fail":
+        return result
+    if not (looks and sum(size(look.datum) for look in looks) >= asked.samples):
+        return result
+    until = looks[-1].end
+    before = assess(gate, Series(looks), stable, replace(asked, now=until, window=until - asked.begin, alpha=1.0))
+    if _gravity(before) or not isinstance(before, Verdict) or before.status != "pass":
+        return result
+    said = result.sentence.removesuffix(": fail")
+    return replace(result, sentence=f"{said}, on its only pod {name}, which served well before: fail", only=True)
 
 
 def _without(gate: Gate, others: Series, stable: Answer | None, asked: Asked) -> Result:

@@ -155,10 +155,9 @@ def observe(
     Increments that make no sense (a counter went back, one version had no requests) change nothing but the start
     of the next increment.
     """
-    streams = tuple(
-        _observe(stream, look, asked, won)
-        for stream, look, won in zip(evidence.streams, looks, gains or [None] * len(looks), strict=True)
-    )
+    won: Sequence[Sequence[float] | None] = gains or [None] * len(looks)
+    new = zip(evidence.streams, looks, won, strict=True)
+    streams = tuple(_observe(stream, look, asked, each) for stream, look, each in new)
     after = Evidence(streams, evidence.peak)
     return replace(after, peak=max(evidence.peak, after.log_evidence))
 

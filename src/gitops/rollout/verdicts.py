@@ -57,7 +57,8 @@ class Rules(NamedTuple):
 class Verdict:
     """What one gate says about the candidate. `lasting`: seconds for which data or samples have been missing.
 
-    `doubtful` is a pass of a value that is beyond a limit, by what may be chance.
+    `doubtful` is a pass of a value that is beyond a limit, by what may be chance. `only` is a failure of the version's
+    only pod, which served well before: of the version, or of that pod.
     """
 
     gate: str
@@ -65,6 +66,7 @@ class Verdict:
     sentence: str
     lasting: int = 0
     doubtful: bool = False
+    only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
