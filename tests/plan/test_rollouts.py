@@ -97,6 +97,23 @@ def test_what_an_earlier_environment_rolls_back_pauses_in_a_later_one_until_a_pe
     finish(tree, spec(TWO), LATER)
 
 
+def test_a_roll_back_of_what_the_spec_names_no_more_reaches_later_environments(tree: Tree) -> None:
+    """2.0.0 is on its way in prod, and the spec names the next one when a person rolls dev back from it."""
+    tree.release_spec(spec(TWO))
+    while tree.release(CHAT).stable.version != "2.0.0":
+        tree.now += 600
+        tree.look(spec(TWO), CHAT, ready=100)
+    tree.release_spec(spec(TWO))
+    assert tree.release(LATER).candidate
+    tree.look(spec(THREE), CHAT, commands=(Command("rollback", "ada"),))
+    assert decisions(tree, spec(THREE)) == {"dev": ["clear", "start"], "prod": ["pause"]}
+    tree.release_spec(spec(THREE))
+    paused = tree.release(LATER).candidate
+    assert paused
+    assert paused.pause
+    assert (paused.version.version, paused.pause.cause) == ("2.0.0", "earlier")
+
+
 def test_a_rejection_does_not_lapse_while_nobody_knows_what_the_spec_names(tree: Tree) -> None:
     """A spec that is broken for an hour, or an old checkout, names no other version."""
     tree.release_spec(spec(TWO))

@@ -720,6 +720,10 @@ def test_rollback_of_a_candidate_to_the_version_before_stable() -> None:
     walk.state = replace(walk.state, kept=(kept(NEXT, 10**9),))
     assert walk.say("rollback", "2.4.0").state.stable == NEXT
     assert {one.version for one in walk.state.kept} == {OLD, NEW}
+    assert {one.version for one in walk.state.rejected} == {OLD, NEW}, "later environments hear of both"
+    event = walk.decisions[-1].event
+    assert event_of(trailers(walk.decisions[-1])) == event
+    assert walk.look(1).sentence == "2.3.0 is rejected: rolled back by ada", "nothing lapses, and nothing starts"
     walk = at_weight(10)
     assert walk.say("rollback", "1.0.0").state.stable == OLD, "the candidate goes in any case"
 
@@ -730,9 +734,17 @@ def test_rollback_to_a_rejected_version_is_refused() -> None:
     assert walk.say("rollback", "2.3.0").refused == "2.3.0 is rejected (error-rate: fail): retry it"
 
 
-def test_only_what_the_spec_names_is_rejected() -> None:
+def test_what_a_person_leaves_is_rejected_whatever_the_spec_names() -> None:
+    """It may be on its way in a later environment. Here it lapses with the next look, which starts what is named."""
     walk = at_weight(10).given(target=NEXT)
     assert walk.say("abort").kind == "roll-back"
+    assert [one.version for one in walk.state.rejected] == [NEW]
+    assert [walk.look(1).kind for _ in range(2)] == ["clear", "start"]
+
+
+def test_by_itself_only_what_the_spec_names_is_rejected() -> None:
+    walk = at_weight(10)
+    assert walk.look(1, target=NEXT, results=saying("fail")).kind == "roll-back"
     assert walk.state.rejected == ()
     assert going(walk.look(1).state).version == NEXT
 

@@ -52,7 +52,7 @@ def permitted(session: Session, stored: Stored, unit: UnitKey, asked: Command) -
         return asked
     by = proven(session, rules, asked.by, file)
     if people and person_key(by) not in map(person_key, people):
-        what = f"{by or 'somebody without a name'} may not {asked.kind} {unit}"
+        what = f"{by or 'a person without a name'} may not {asked.kind} {unit}"
         hint = f"ask one of: {', '.join(people)}{_embedded_hint(session)}"
         raise GitopsError(what, where=f"{file}: approvals.approvers", hint=hint)
     signs = asked.kind == "approve" and rules.identity == "signature"

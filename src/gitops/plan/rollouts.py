@@ -327,5 +327,8 @@ def other_artifact(release: Release, target: ModelVersion) -> str:
 def _follows_from_spec(here: Standing, decision: Decision) -> bool:
     if decision.kind in ("start", "clear"):
         return True
+    if decision.kind == "pause":
+        # In the same push as what starts in the earlier environment, where the rejection lapses with that.
+        return decision.event is not None and decision.event.cause == "earlier"
     candidate = here.state.candidate
     return decision.kind == "roll-back" and candidate is not None and candidate.version != here.target

@@ -134,13 +134,15 @@ def roll_back(
 ) -> Event:
     """All traffic from `leaving` to `to`; the pods of what lost it stay until its requests are over.
 
-    Only what the spec names is rejected, or waits: another version would not come back anyway. Under another name it is
-    the artifact that is rejected, however it is run.
+    Only what the spec names is rejected, or waits: another version would not come back anyway. What a person leaves is
+    rejected whatever the spec names, since it may be on its way in a later environment. Under another name it is the
+    artifact that is rejected, however it is run.
     """
     over, target = case.seen.now + case.policy.drain, case.seen.target
     named = leaving == target or (leaving.digest == target.digest and not leaving.same_version(target))
     ending = BACK[cause]
-    rejects, waits = named and ending.outcome == "rejected", ending.waits if named else ""
+    rejects = ending.outcome == "rejected" and (named or cause == "person")
+    waits = ending.waits if named else ""
     runs = case.seen.runs if rejects and leaving == target else ""
     fields = {"by": by, "rejects": rejects, "runs": runs, "waits": waits, "drained": over, "until": over}
     fields |= {"load": case.load}

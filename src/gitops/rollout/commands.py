@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gitops.rollout.case import Underway, roll_back, settle, start
 from gitops.rollout.course import Case
 from gitops.rollout.events import Event, one_line
@@ -46,7 +48,8 @@ def _back_from_candidate(rollout: Underway, command: Command) -> Event:
     usable = to and to.full and not rollout.state.rejection_of(to.version)
     if to is None or not usable or stable is None:
         return rollout.roll_back(f"{reason}; {command.version} cannot be had, so to {rollout.stable}", command.by)
-    return roll_back(rollout, rollout.candidate.version, to.version, reason, command.by)
+    event = roll_back(rollout, rollout.candidate.version, to.version, reason, command.by)
+    return replace(event, rejects_too=stable.digest)
 
 
 def _back_from_stable(case: Case, command: Command) -> Event | str:

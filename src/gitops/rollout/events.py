@@ -62,6 +62,8 @@ class Event:
     """The clusters by wave at the start."""
     rejects: bool = False
     """A roll-back after which the version stays away until the spec changes or a person retries it."""
+    rejects_too: str = ""
+    """Of a person's roll-back past stable: the digest of stable, which stays away as well."""
     waits: Waits = ""
     """What the version waits for after a roll-back that does not reject it."""
     drained: int = 0
@@ -211,10 +213,14 @@ def _leaving(candidate: Candidate | None, event: Event) -> Iterator[Kept]:
 def _rejected(state: RolloutState, event: Event) -> tuple[Rejection, ...]:
     if not event.rejects:
         return state.rejected
-    return (
+    found = (
         *_others(state.rejected, event.version.digest),
         Rejection(event.version, event.reason, event.at, event.runs),
     )
+    stable = state.stable
+    if stable is None or stable.digest != event.rejects_too or stable.digest == event.version.digest:
+        return found
+    return (*_others(found, stable.digest), Rejection(stable, event.reason, event.at))
 
 
 def _approvals(state: RolloutState, event: Event) -> tuple[Approval, ...]:

@@ -55,7 +55,7 @@ def holding(case: Case) -> str:
 
 def _idle(case: Case) -> Event | None:
     target, state = case.seen.target, case.state
-    if case.seen.unnamed:
+    if case.seen.unnamed or state.rejection(target.digest, case.seen.runs):
         return None
     past = {(one.version.digest, one.runs) for one in state.rejected} | {
         (one.version.digest, "") for one in state.returned
