@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ import yaml
 
 from gitops.cli.check import check
 from gitops.errors import GitopsError
+from gitops.plan.stored import Stored
 from gitops.spec.load import load_spec
+from gitops.spec.resolved import Spec
+from gitops.values import UnitKey
 from gitops.world.files import example_files, read_project
 from tests.stages.endpoint import MODEL, Server
 from tests.support.project import ROOT
@@ -205,6 +209,24 @@ def test_a_job_is_printed_and_asks_the_same(project: Path, server: Server, capsy
 
 def _option(argument: str) -> str:
     return argument.removeprefix("--").partition("=")[0]
+
+
+def test_a_job_asks_the_revision_that_runs(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it is called follows from the release records."""
+    declare(project, GATES)
+
+    def revision(spec: Spec, stored: object) -> Spec:
+        assert isinstance(stored, Stored)
+        name = f"{spec.models[UnitKey('dev', MODEL)].version}-Rabcdef"
+        model = spec.models[UnitKey("dev", MODEL)].model_copy(update={"version": name})
+        return replace(spec, models={**spec.models, UnitKey("dev", MODEL): model})
+
+    monkeypatch.setattr("gitops.plan.revisions.revised", revision)
+    *_, job = printed(project, capsys)
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert any("-rabcdef." in arg for arg in container["args"] if arg.startswith("--endpoint="))
 
 
 def test_a_job_reaches_what_the_golden_file_asks(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -138,7 +138,7 @@ moves = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(1, 4), st.integers(1, 8), st.integers(1, 12), moves)
 def test_nothing_is_ever_moved_to_less_than_it_takes(
     least: int, more: int, load: int, moves: list[tuple[int, int, str]]

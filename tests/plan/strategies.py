@@ -24,7 +24,7 @@ from gitops.plan.model import (
 from gitops.plan.observed import FieldChange, ResourceChange
 from gitops.values import ObjectRef, UnitKey
 
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+patient = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 """For tests over whole plans: a busy machine is no failure."""
 
 WORDS = ["<b>", "</details>", "-->", "```", "`", "|", "@ops", "#1", "https://x.y", "\n", "\x1b[2J", "&lt;", "[a](b)"]

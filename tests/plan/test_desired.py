@@ -168,7 +168,7 @@ places = st.sampled_from([("dev",), ("dev", "prod"), ("prod",)])
 
 
 @given(st.lists(st.tuples(specs, places), min_size=1, max_size=4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_any_sequence_of_specs_converges(sequence: list[tuple[dict[str, tuple[str, str]], tuple[str, ...]]]) -> None:
     tree = Tree({"README.md": b"ours\n", "clusters/dev-cluster/dev/chat/NOTES.md": b"by hand\n"})
     for models, environments in sequence:

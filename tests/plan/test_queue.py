@@ -120,7 +120,7 @@ def test_two_do_not_get_the_same_last_gpu_in_one_pass() -> None:
     assert fleet.taken == 3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(1, 5), min_size=2, max_size=3).map(tuple), st.integers(0, 4))
 def test_whoever_fits_alone_arrives(replicas: tuple[int, ...], spare: int) -> None:
     """In a pool that has room for the largest rollout at a time all of them get there, and it is never overfull."""

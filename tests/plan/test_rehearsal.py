@@ -184,7 +184,7 @@ weights = st.lists(st.integers(1, 100), min_size=1, max_size=5, unique=True).map
 
 
 @given(weights, st.integers(1, 7), st.booleans())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_every_rehearsal_comes_to_its_end(steps: list[int], replicas: int, routed: bool) -> None:
     rollout = {"strategy": "canary", "steps": [{"weight": weight, "bake": "1m"} for weight in {*steps, 100}]}
     rollout["steps"] = sorted(rollout["steps"], key=lambda step: step["weight"])  # type: ignore[index]

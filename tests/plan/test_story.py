@@ -139,7 +139,7 @@ class Story:
 
 
 @given(st.sampled_from(sorted(ROLLOUTS)), st.lists(actions, min_size=3, max_size=25))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_story(rollout: str, told: list[tuple[Any, ...]]) -> None:
     story = Story(rollout)
     story.do("apply")

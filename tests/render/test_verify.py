@@ -239,7 +239,7 @@ NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_character
 PATHS = st.lists(NAMES.filter(lambda name: name not in (".", "..")), min_size=1, max_size=3).map("/".join)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(PATHS, st.binary(max_size=20), min_size=1, max_size=6), st.data())
 def test_any_small_tree(verify: Verify, files: dict[str, bytes], data: st.DataObject) -> None:
     fitting = {name: files[name] for name in files if not any(other.startswith(f"{name}/") for other in files)}

@@ -309,7 +309,7 @@ class Rollouts(RuleBasedStateMachine):
 
 
 TestRollouts = Rollouts.TestCase
-TestRollouts.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestRollouts.settings = settings(max_examples=200, stateful_step_count=40)
 
 
 def good_way(policy: Policy) -> list[tuple[int, RolloutState]]:
@@ -321,7 +321,7 @@ def good_way(policy: Policy) -> list[tuple[int, RolloutState]]:
     return way
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(policies, st.integers(0, 10_000), mishaps, seconds, st.one_of(st.none(), policies))
 def test_one_mishap_anywhere_on_a_good_way(
     policy: Policy, place: int, mishap: dict[str, Any], later: int, edited: Policy | None
@@ -354,7 +354,7 @@ def _somewhere_to_go(seen: Observation) -> Observation:
     return replace(seen, stable_ready=1) if seen.stable_ready == 0 else seen
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(policies, st.lists(looks, min_size=1, max_size=12), st.sampled_from((RolloutState(), RolloutState(stable=OLD))))
 def test_an_observer_that_sees_the_same_for_ever_still_gets_to_an_end(
     policy: Policy, history: list[Observation], start: RolloutState
@@ -372,7 +372,7 @@ def test_an_observer_that_sees_the_same_for_ever_still_gets_to_an_end(
         assert commits <= 4 * 101 * policy.waves, "few for each of at most a hundred weights"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(policies, st.lists(looks, min_size=1, max_size=6), st.data())
 def test_alternating_looks_cannot_hold_a_rollout_for_ever(
     policy: Policy, history: list[Observation], data: st.DataObject
@@ -392,7 +392,7 @@ def test_alternating_looks_cannot_hold_a_rollout_for_ever(
     assert state.phase == "idle"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(policies, st.integers(0, 3), st.sampled_from((30, 60, 600)))
 def test_a_good_version_arrives_wave_by_wave_when_capacity_follows_what_is_rendered(
     policy: Policy, lag: int, tick: int
@@ -422,7 +422,7 @@ def test_a_good_version_arrives_wave_by_wave_when_capacity_follows_what_is_rende
         assert {wave for wave, weight in passed if weight == 100} == set(range(policy.waves))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(policies, st.lists(looks, max_size=10), looks)
 def test_step_is_total_for_any_moment(policy: Policy, history: list[Observation], last: Observation) -> None:
     state, _ = reach(policy, history, RolloutState(stable=OLD))
@@ -431,7 +431,7 @@ def test_step_is_total_for_any_moment(policy: Policy, history: list[Observation]
         step(replace(policy, steps=(), stride=0, gates=("gone",)), state, replace(last, now=now))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     policies,
     st.lists(

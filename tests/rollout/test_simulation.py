@@ -282,7 +282,7 @@ policies = st.builds(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     policy=policies,
     wrong=wrongs,

@@ -199,7 +199,7 @@ CHANGES = st.dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(documents(), CHANGES)
 def test_the_data_changes_as_asked_and_every_other_line_stays(text: bytes, changes: dict[str, str]) -> None:
     expected = copy.deepcopy(data_of(text))

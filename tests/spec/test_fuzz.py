@@ -51,7 +51,7 @@ def mutated(data: bytes, seed: int) -> bytes:
     return bytes(changed)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32))
 def test_mutations_load_or_are_refused(example: dict[str, bytes], seed: int) -> None:
     name = random.Random(seed).choice(sorted(example))
@@ -78,7 +78,7 @@ def check_places(error: SpecError, files: dict[str, bytes]) -> None:
         assert "\n" not in str(problem)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=st.text(alphabet="ab:-?[]{},&*!|>'\"#%@` \n\t~<=10.", max_size=40))
 def test_any_text_reads_as_libyaml_reads_it_or_is_refused(text: str) -> None:
     source = SourceFile("a.yaml", text.encode())

@@ -321,7 +321,7 @@ def test_a_false_alarm_is_declared_for_one_text() -> None:
 text = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=12, max_size=80)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from([place[:2] for place in PLACES]), st.sampled_from(["ghp_", "hf_", "AKIA", "--token="]), text)
 @tried_with(PLACES[0][:2], "ghp_", ALNUM[:36])
 def test_no_message_shows_a_secret(place: tuple[str, tuple[str | int, ...]], start: str, rest: str) -> None:
@@ -331,7 +331,7 @@ def test_no_message_shows_a_secret(place: tuple[str, tuple[str | int, ...]], sta
         assert not any(value[:16] in line or value in line for line in said)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text, text)
 def test_what_is_taken_out_of_a_text_is_not_in_it(secret: str, around: str) -> None:
     assert secret not in concealing([secret])(around + secret + around)

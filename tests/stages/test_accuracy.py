@@ -52,7 +52,7 @@ def sentences(result: GateResult) -> list[str]:
 # --- metrics ---
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(codes, codes)
 def test_metrics_of_classes_are_scikit_learns(truth: np.ndarray, prediction: np.ndarray) -> None:
     metrics = pytest.importorskip("sklearn.metrics")
@@ -71,7 +71,7 @@ def test_metrics_of_classes_are_scikit_learns(truth: np.ndarray, prediction: np.
         assert of_classes("f1", truth, prediction, int(positive))(ones) == pytest.approx(f1)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(flags, scores, numbers, numbers)
 def test_metrics_of_scores_and_numbers_are_scikit_learns(
     truth: np.ndarray, score: np.ndarray, label: np.ndarray, prediction: np.ndarray

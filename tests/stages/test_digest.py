@@ -69,7 +69,7 @@ def test_a_file_as_coreutils_digest_it(tmp_path: Path) -> None:
 NAMES = st.text(st.characters(exclude_characters="/\\\0", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=12)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.dictionaries(st.tuples(NAMES, NAMES), st.binary(max_size=20), min_size=1, max_size=6))
 def test_any_names(tmp_path_factory: pytest.TempPathFactory, files: dict[tuple[str, str], bytes]) -> None:
     usable = {f"{a}/{b}": content for (a, b), content in files.items() if not {a, b} & {".", ".."}}

@@ -92,7 +92,6 @@ def test_the_index_without_drift_is_what_chance_gives() -> None:
     assert found == pytest.approx(9 * 2 / 1000, rel=0.1)
 
 
-@settings(deadline=None)
 @given(samples, samples)
 def test_every_value_is_in_one_bin(reference: np.ndarray, current: np.ndarray) -> None:
     binned = count_numbers(reference, current, 10)
@@ -143,7 +142,7 @@ def test_common_categories_have_bins_and_rare_ones_share_one() -> None:
     }
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(samples, samples)
 @example(np.zeros(5), np.array([1.0, 0, 0, 0, 0]))
 def test_kolmogorov_smirnov_against_its_definition(one: np.ndarray, other: np.ndarray) -> None:

@@ -175,7 +175,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_any_damage_is_refused_or_read(data: st.DataObject) -> None:
     document: Any = statement("m", digest_path(Path(__file__)), BUILD)

@@ -178,7 +178,7 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
 values = st.one_of(st.none(), st.floats(allow_nan=False, width=32), st.integers(-(2**50), 2**50))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(values, min_size=1, max_size=30))
 def test_numbers_survive_any_format(tmp_path_factory: pytest.TempPathFactory, numbers: list[float | None]) -> None:
     folder = tmp_path_factory.mktemp("numbers")

@@ -141,8 +141,26 @@ def _print_job(project: Path, spec: Spec, unit: UnitKey, asked: Asked) -> int:
         asked = asked._replace(others=tuple(_embeddings(project, validation, validation.job)))
     for url in filter(None, (asked.endpoint, *asked.others)):
         base_url(url)
+    if not asked.endpoint:
+        spec = _as_it_runs(project, spec)
     write(check_job(spec, templates_of(read_templates(project)), unit, asked).decode())
     return OK
+
+
+def _as_it_runs(project: Path, spec: Spec) -> Spec:
+    """The spec with every model called as it is where it runs: the Service of a revision has its name."""
+    from gitops.plan.revisions import revised
+    from gitops.world.places import wants_embedded
+    from gitops.world.worlds import World
+
+    world = World(spec, project, "embedded" if wants_embedded(False) else "real", progress, lambda: False)
+    try:
+        return revised(spec, world.stored())
+    except GitopsError as error:
+        note(f"the GitOps repository cannot be read ({error.what}): if a revision runs, name its Service by --endpoint")
+        return spec
+    finally:
+        world.close()
 
 
 def _check_only(validation: Validation, only: Sequence[str]) -> None:
