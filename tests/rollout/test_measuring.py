@@ -199,6 +199,15 @@ def test_what_stable_suffers_too_accuses_nobody() -> None:
     assert told(assess(ERRORS, series(storm), series([]), asked(4)))[0] == "fail", "nothing to compare with"
 
 
+def test_what_both_suffered_for_hours_does_not_make_chance_sure_afterwards() -> None:
+    after = [Counts(100, 0)] * 6 + [Counts(100, bad) for bad in (2, 1, 2, 1, 2)]
+    stable = series([Counts(5400, 3)] * 20 + [Counts(5400, 270)] * 60 + [Counts(5400, 3)] * 11, BEGIN - 20 * LOOK)
+    found = assess(ERRORS, series([Counts(100, 5)] * 60 + after), stable, asked(71))
+    assert told(found)[0] == "hold", "1.6 % of 500 requests may be chance"
+    worse = series([Counts(100, 5)] * 60 + [Counts(100, 20)] * 5)
+    assert told(assess(ERRORS, worse, stable, asked(65)))[0] == "fail"
+
+
 def test_stable_that_is_surely_within_a_limit_is_no_excuse_however_noisy_it_was() -> None:
     noisy_before = [Counts(3500, bad) for bad in (7, 0, 3, 0, 0, 5, 0, 1, 0, 4) * 2]
     stable = series([*noisy_before, Counts(3256, 1)], BEGIN - 20 * LOOK)

@@ -122,10 +122,10 @@ class Weighed(NamedTuple):
         return tuple(sum(n * math.log1p((r - 1) * weight) for n, weight in self.parts) for r in ALTERNATIVES)
 
 
-def of_limit(counted: Sequence[tuple[Sequence[Weighed], float]], enough: float = math.inf) -> float:
+def of_limit(counted: Sequence[tuple[Sequence[Weighed], float]], enough: float = math.inf, noise: float = 0.0) -> float:
     """Evidence that more requests are bad than a fixed rate allows, by one count of bad requests at least.
 
-    Each comes with its rate. It stops at `enough`.
+    Each comes with its rate. It stops at `enough`. `noise` is the candidate's own to begin with; it is learned as well.
     """
     if any(rate <= 0 < sum(one.counts.bad for one in looks) for looks, rate in counted):
         return math.inf
@@ -134,7 +134,7 @@ def of_limit(counted: Sequence[tuple[Sequence[Weighed], float]], enough: float =
     gains = [[one.gains for one in looks] for looks, _ in known]
     if not streams:
         return 0.0
-    return of_counts(streams, [0.0] * len(streams), 0.0, enough=enough, learning=False, gains=gains)
+    return of_counts(streams, [noise] * len(streams), 0.0, enough=enough, learning=False, gains=gains)
 
 
 def beside(counts: Sequence[Counts], rate: float) -> list[Pair]:
@@ -145,6 +145,14 @@ def beside(counts: Sequence[Counts], rate: float) -> list[Pair]:
 def noise_before(before: Sequence[Counts]) -> float:
     """What `of_counts` needs of stable's looks before the step."""
     return noise_of(before, Comparing())
+
+
+def own_noise(before: Sequence[Counts]) -> float:
+    """What `of_limit` needs of stable's looks before the step: noise of one version, not of the difference of two.
+
+    More than `UNKNOWN_NOISE` is not believed: few bad requests look noisier than they are.
+    """
+    return min(UNKNOWN_NOISE, noise_before(before) / math.sqrt(2)) if before else 0.0
 
 
 def rate_before(before: Sequence[Counts], noise: float) -> float | None:

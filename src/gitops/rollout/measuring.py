@@ -33,7 +33,7 @@ from gitops.rollout.histograms import bounds_for, merged
 from gitops.rollout.queries import QUANTILES
 from gitops.rollout.series import Answer, Datum, Histogram, Look, Unanswered
 from gitops.rollout.statistics import Counts
-from gitops.rollout.verdicts import Measured, Result, Rules, Verdict, relative, verdict
+from gitops.rollout.verdicts import Measured, Result, Rules, Verdict, beyond, relative, verdict
 from gitops.rollout.windows import Asked as Asked
 from gitops.rollout.windows import Seen, alike, first_of, measured, seen, since, size, stable_before
 from gitops.spec.fields import Threshold
@@ -107,7 +107,9 @@ def _judged(gate: Gate, mine: Seen, theirs: Seen, asked: Asked, first: int, ofte
         if not streams or sum(stables.requests for _, stables in streams[0][0]) < asked.samples:
             return ""
         if _within(gate, limit.value, since(theirs.looks, first), mine, theirs):
-            return ""
+            calm = _calm(gate, limit.value, mine, theirs)
+            sure = _against_limit(gate, limit.value, calm, theirs, enough) >= enough
+            return "" if sure else "stable was beyond it too before"
         pairs_of, noises = [pairs for pairs, _ in streams], [noise for _, noise in streams]
         peak = evidence.of_counts(pairs_of, noises, 0.0, enough=enough)
         return "" if peak >= enough else shared(gate, limit, base)
@@ -145,6 +147,17 @@ def _within(gate: Gate, limit: float, others: Sequence[Datum], mine: Seen, their
     return any(_below([line.cut.counts(one) for one in others], line.rate) for line in chords)
 
 
+def _calm(gate: Gate, limit: float, mine: Seen, theirs: Seen) -> Seen:
+    """Without the looks in which stable was beyond the limit too: what both suffered, and is over, accuses nobody."""
+    storms = {look.end for look in theirs.looks if _over(gate, limit, look.datum)}
+    return mine._replace(looks=tuple(look for look in mine.looks if look.end not in storms))
+
+
+def _over(gate: Gate, limit: float, datum: Datum) -> bool:
+    value = measured(gate, [datum]).value
+    return value is not None and beyond(gate, value, limit)
+
+
 def _below(counts: Sequence[Counts], rate: float) -> bool:
     requests, bad = sum(one.requests for one in counts), sum(one.bad for one in counts)
     return requests > 0 and 1 - tail(round(requests), math.floor(bad) + 1, min(1.0, rate)) <= WITHIN
@@ -152,8 +165,10 @@ def _below(counts: Sequence[Counts], rate: float) -> bool:
 
 def _against_limit(gate: Gate, limit: float, mine: Seen, theirs: Seen, enough: float) -> float:
     if gate.metric not in QUANTILES:
+        noise = evidence.own_noise([_errors(look.datum) for look in theirs.before])
         errors = [_errors(look.datum) for look in mine.looks]
-        return evidence.of_limit([([Weighed(one.requests, ((one.bad, 1.0),)) for one in errors], limit / 100)], enough)
+        weighed = [Weighed(one.requests, ((one.bad, 1.0),)) for one in errors]
+        return evidence.of_limit([(weighed, limit / 100)], enough, noise)
     pieces = _pieces(gate, limit, mine, theirs)
     peak = math.inf if pieces else 0.0
     for piece in pieces:
