@@ -6,8 +6,11 @@ rollouts is killed again and again, and the API server and Prometheus go away an
 
 from __future__ import annotations
 
+import math
+import os
 import random
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -30,7 +33,7 @@ from gitops.values import workload_name
 from tests.cli.consistency import check_files, log_of, records_at, spec_of
 from tests.support.controlplane import ControlPlane
 from tests.support.exporters import ModelServers, with_levels
-from tests.support.project import ROOT, Project, run_git
+from tests.support.project import Project, run_git
 from tests.support.prometheus import Prometheus
 
 pytestmark = pytest.mark.slow
@@ -92,7 +95,7 @@ SERVE = {
     "custom": ("{runtime: custom, image: 'registry.acme.example/m:1', resources: {cpu: 1, memory: 1Gi}}", "onnx"),
 }
 OLD, NEW = "1.0.0", "1.1.0"
-SECONDS = 240
+SECONDS = 600
 Shares = dict[str, int]
 
 
@@ -119,7 +122,6 @@ class Stage:
         prometheus: Prometheus,
         servers: ModelServers,
         models: dict[str, tuple[str, str]],
-        kubeconfig: Path | None = None,
     ) -> Self:
         """Models by name, each with its runtime and rollout policy, released in version 1.0.0."""
         name = f"r{uuid.uuid4().hex[:8]}"
@@ -134,7 +136,7 @@ class Stage:
         (path / "pipeline.yaml").write_text(PIPELINE.format(name=name, models=text))
         values = {"namespace": namespace, "context": plane.context, "prometheus": prometheus.url}
         (path / "environments" / "production.yaml").write_text(ENVIRONMENT.format(**values))
-        project = Project(path, {"KUBECONFIG": str(kubeconfig or plane.kubeconfig)})
+        project = Project(path, {"KUBECONFIG": str(plane.kubeconfig)})
         runtimes = {model: runtime for model, (runtime, _) in models.items()}
         return cls(project, plane, prometheus, servers, namespace, runtimes)
 
@@ -259,22 +261,38 @@ class Driver:
         self._thread.join(timeout=60)
 
     def _keep(self) -> None:
-        dice, pace = random.Random(self.seed), self._pace()
+        dice, work = random.Random(self.seed), self._work()
         while not self._over.is_set():
             with start_run(self.project, "--identity", "driver") as process:
                 # Some die while they start, most in the middle of a pass, some after several.
-                ended = self._over.wait(pace * dice.uniform(0.5, 2.8))
+                lifetime = work * dice.uniform(0.3, 1.2)
+                while worked(process.pid) < lifetime and not self._over.wait(0.02):
+                    pass
+                ended = self._over.is_set()
                 process.send_signal(signal.SIGTERM if ended else signal.SIGKILL)
                 self.kills += not ended
                 _, errors = process.communicate(timeout=60)
             if "Traceback" in errors or "bug in gitops" in errors:
                 self.faults.append(errors)
 
-    def _pace(self) -> float:
-        """How much slower this machine is now than one on which looking takes a second: lives last as much longer."""
-        began = time.monotonic()
-        self.project.gitops("status")
-        return max(1.0, time.monotonic() - began)
+    def _work(self) -> float:
+        """What it takes to look once. Lives are measured by that, in seconds of the processor: on a machine that is
+        busy with other things they get no further within a second than it lets them.
+        """
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        command = self.project.command("status")
+        subprocess.run(command, env=self.project.environment(), capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def worked(process: int) -> float:
+    """The seconds of a processor that a running process has had; endless when it is over."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return math.inf
+    return math.inf if fields[0] == "Z" else sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def start_run(project: Project, *more: str) -> subprocess.Popen[str]:
@@ -313,12 +331,12 @@ def test_rollouts_survive_kills_and_outages(
             stage.wait(lambda: stage.record("ranker").rejected, "the bad version is rejected")
             stage.wait(lambda: stage.record("chat").stable.version == NEW, "the canary has arrived")
             stage.wait(lambda: stage.record("vision").stable.version == NEW, "the blue-green has arrived")
-            stage.wait(lambda: driver.kills >= 50, "fifty kills", 4 * SECONDS)
             # The last process may have died between its push and its delivery.
             stage.wait(
                 lambda: all(stage.live()[model] == stage.named(model)[-1] for model in models), "live follows Git"
             )
         assert not driver.faults, driver.faults[0]
+        assert driver.kills >= 5
         stage.project.gitops("reconcile", expect=0)
         ranker = stage.record("ranker")
         assert ranker.stable.version == OLD
@@ -337,49 +355,43 @@ def test_one_of_two_leads_and_the_other_takes_over(
     ports = (free_port(), free_port())
     with stage:
         first = start_run(stage.project, "--listen", f"127.0.0.1:{ports[0]}")
-        stage.wait(lambda: metric(ports[0], "gitops_leader") == 1, "the first leads", 30)
+        stage.wait(lambda: metric(ports[0], "gitops_leader") == 1, "the first leads")
         with start_run(stage.project, "--listen", f"127.0.0.1:{ports[1]}") as second:
-            stage.wait(lambda: metric(ports[1], "gitops_leader") == 0, "the second waits", 30)
+            stage.wait(lambda: metric(ports[1], "gitops_leader") == 0, "the second waits")
             stage.release("ranker", traffic("custom"))
-            stage.wait(lambda: stage.record("ranker").candidate, "a rollout is under way", 30)
+            stage.wait(lambda: stage.record("ranker").candidate, "a rollout is under way")
             first.send_signal(signal.SIGTERM)
-            _, errors = first.communicate(timeout=30)
+            _, errors = first.communicate(timeout=60)
             assert first.returncode == 0, errors
-            stage.wait(lambda: metric(ports[1], "gitops_leader") == 1, "the second takes over", 5)
-            stage.wait(lambda: stage.record("ranker").stable.version == NEW, "and goes on", 60)
+            stage.wait(lambda: metric(ports[1], "gitops_leader") == 1, "the second takes over", 30)
+            stage.wait(lambda: stage.record("ranker").stable.version == NEW, "and goes on")
             assert metric(ports[1], 'gitops_passes_total{result="ok"}') > 3
             second.send_signal(signal.SIGTERM)
-            assert second.wait(30) == 0
+            assert second.wait(60) == 0
         stage.check()
 
 
-def test_the_documented_permissions_are_enough(
+def test_the_printed_permissions_are_enough(
     tmp_path: Path, control_plane: ControlPlane, prometheus: Prometheus, model_servers: ModelServers
 ) -> None:
-    """With the roles of docs/run.md and nothing else, a rollout starts, goes on and is delivered."""
-    user = f"runner-{uuid.uuid4().hex[:6]}"
-    (roles,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "run.md").read_text(), re.DOTALL)
-    control_plane.kubectl("apply", "-f", "-", stdin=roles)
-    for role in ("gitops-namespaces", "gitops-models"):
-        control_plane.kubectl(
-            "create", "clusterrolebinding", f"{role}-{user}", f"--clusterrole={role}", f"--user={user}"
-        )
-    stage = Stage.new(
-        tmp_path / "project",
-        control_plane,
-        prometheus,
-        model_servers,
-        {"ranker": ("custom", "careful")},
-        control_plane.kubeconfig_for(user),
-    )
-    with stage, start_run(stage.project) as process:
-        stage.release("ranker", traffic("custom"))
-        stage.wait(lambda: stage.record("ranker").stable.version == NEW, "it arrives", 60)
-        process.send_signal(signal.SIGTERM)
-        out, errors = process.communicate(timeout=30)
+    """With what `gitops rbac` prints and nothing else, a rollout starts, goes on and is delivered."""
+    account = f"runner-{uuid.uuid4().hex[:6]}"
+    models = {"ranker": ("custom", "careful")}
+    stage = Stage.new(tmp_path / "project", control_plane, prometheus, model_servers, models)
+    with stage:
+        roles = stage.project.gitops("rbac", "main", "--account", f"gitops/{account}").out
+        control_plane.kubectl("apply", "-f", "-", stdin=roles)
+        allowed = control_plane.kubeconfig_for(f"system:serviceaccount:gitops:{account}", ["system:serviceaccounts"])
+        with start_run(Project(stage.project.path, {"KUBECONFIG": str(allowed)})) as process:
+            stage.release("ranker", traffic("custom"))
+            stage.wait(lambda: stage.record("ranker").stable.version == NEW, "it arrives")
+            process.send_signal(signal.SIGTERM)
+            out, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
         assert "cannot" not in errors, errors
-        assert "promote" in out
+        assert "not allowed" not in errors, errors
+        assert "Traceback" not in out + errors
+        stage.check()
 
 
 def metric(port: int, name: str) -> float | None:
