@@ -5,14 +5,20 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import orjson
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gitops.engine.identity import job
+from gitops.render.hcl import hcl
+from gitops.render.yaml_text import scalar
 from gitops.rollout.events import one_line
+from gitops.rollout.message import line_of
 from gitops.stages.signature import signing_key
-from gitops.values import person_key, readable
+from gitops.values import person_key, plain_json, readable, without_acting
+from gitops.view.terminal import visible
 from gitops.world.git.commit import Identity, identity
 
 LATIN = os.fsdecode("Zoë".encode("latin-1"))
@@ -68,3 +74,18 @@ def test_spellings_of_one_person(one: str, other: str) -> None:
 @given(st.text())
 def test_a_spelling_of_a_spelling_is_the_same(name: str) -> None:
     assert person_key(person_key(name)) == person_key(name)
+
+
+@pytest.mark.parametrize("character", ["\u061c", "\u200e", "\u2028", "\u2029", "\u202a", "\u202e", "\u2066", "\u2069"])
+def test_what_changes_how_text_is_shown_is_written_out(character: str) -> None:
+    text = f"a{character}b é"
+    escaped = f"a\\u{ord(character):04x}b é"
+    assert without_acting(text) == escaped
+    assert visible(text) == escaped
+    assert scalar(text) == f'"{escaped}"'
+    assert yaml.safe_load(scalar(text)) == text
+    assert hcl(text) == f'"{escaped}"'
+    data = plain_json(orjson.dumps({"x": text}))
+    assert character not in data.decode()
+    assert orjson.loads(data) == {"x": text}
+    assert one_line(text) == line_of(text) == "a b é"

@@ -101,6 +101,22 @@ class Commit:
     trailers: tuple[tuple[str, str], ...]
 
 
+ACTING = "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+"""What changes how the text around it is shown, for a class of a pattern: line and paragraph separators, and marks of
+direction, by which what a person reads is not what a program does (Unicode Technical Report 36, section 3.4)."""
+_ACTING = re.compile(f"[{ACTING}]")
+
+
+def without_acting(text: str) -> str:
+    """JSON, or a text for people, with such characters written out as JSON and YAML escape them: `\\u202e`."""
+    return text if text.isascii() else _ACTING.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def plain_json(data: bytes) -> bytes:
+    """The same of encoded JSON, where they stand in strings alone."""
+    return data if data.isascii() else without_acting(data.decode()).encode()
+
+
 _HALVES = re.compile("[\ud800-\udfff]")
 
 

@@ -419,7 +419,7 @@ def test_outside_of_a_job_that_a_person_started_nobody_approves(
 
 
 def test_an_approval_from_a_laptop_does_not_count_when_ci_has_to_vouch(project: Project) -> None:
-    rules(project, "{}")
+    rules(project, "{identity: any}")
     act(project, "approve", by="ann")
     rules(project, "{identity: ci}")
     assert "0 of 1; not counted: ann approved outside CI, by commit " in holds(project)
@@ -431,7 +431,7 @@ def test_an_approval_from_a_laptop_does_not_count_when_ci_has_to_vouch(project: 
 
 
 def test_going_forward_is_for_approvers_and_going_back_for_everybody(project: Project) -> None:
-    rules(project, f"{{approvers: [{ANN}]}}")
+    rules(project, f"{{identity: any, approvers: [{ANN}]}}")
     assert f"{BOB} may not approve dev/chat" in act(project, "approve", by=BOB, expect=1).err
     assert f"{BOB} may not promote dev/chat" in act(project, "promote", by=BOB, expect=1).err
     assert "waits for approval: 0 of 1" in act(project, "promote", by=ANN, expect=1).err
@@ -447,7 +447,7 @@ def test_going_forward_is_for_approvers_and_going_back_for_everybody(project: Pr
 
 
 def test_a_manual_promotion_is_for_approvers(project: Project) -> None:
-    rules(project, f"{{approvers: [{ANN}]}}", "promotion: manual\n")
+    rules(project, f"{{identity: any, approvers: [{ANN}]}}", "promotion: manual\n")
     act(project, "approve", by=ANN)
     assert passed(project)["decision"] == "start"
     act(project, "promote", by=ANN)
@@ -463,7 +463,7 @@ def test_a_hotfix_has_to_be_allowed(project: Project) -> None:
     refused = act(project, "promote", "--hotfix", by=ANN, expect=1).err
     assert "environments/dev.yaml: hotfix" in refused
     assert "dev takes no hotfixes" in refused
-    rules(project, f"{{approvers: [{ANN}]}}", "hotfix: allowed\n")
+    rules(project, f"{{identity: any, approvers: [{ANN}]}}", "hotfix: allowed\n")
     assert f"{BOB} may not promote dev/chat" in act(project, "promote", "--hotfix", by=BOB, expect=1).err
     # A hotfix goes past other environments, never past the people who have to agree.
     assert "waits for approval: 0 of 1" in act(project, "promote", "--hotfix", by=ANN, expect=1).err

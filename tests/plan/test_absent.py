@@ -116,7 +116,7 @@ def test_files_of_others_say_nothing() -> None:
 
 # --- Approved first releases ---------------------------------------------------------------------------------
 
-ASKS = {"approvals": {"required": 2}}
+ASKS = {"approvals": {"required": 2, "identity": "any"}}
 
 
 def given(wanted: Spec, *people: str) -> bytes:

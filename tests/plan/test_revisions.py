@@ -164,7 +164,7 @@ def test_at_once_only_where_nobody_is_asked(tree: Tree) -> None:
     at_once = CANARY | {"revisions": "at-once"}
     (change,) = tree.plan(spec(rollout=at_once, **HOSTILE)).releases
     assert (change.version, change.decision) == ("1.0.0", "")
-    for asks in ({"approvals": {"required": 1}}, {"promotion": "manual"}):
+    for asks in ({"approvals": {"required": 1, "identity": "any"}}, {"promotion": "manual"}):
         wanted = write_spec({"chat": ONE}, {"dev": asks}, rollout=at_once, serve=HOSTILE)
         assert tree.called(wanted).models[CHAT].version != "1.0.0"
         assert not tree.plan(wanted).releases
@@ -190,7 +190,7 @@ def test_a_revision_waits_for_the_environment_before() -> None:
 
 
 def approved(*people: str, **serve: Any) -> Spec:
-    return write_spec({"chat": ONE}, {"dev": {"approvals": {"required": len(people)}}}, rollout=CANARY, serve=serve)
+    return write_spec({"chat": ONE}, {"dev": {"approvals": {"required": len(people), "identity": "any"}}}, rollout=CANARY, serve=serve)
 
 
 def test_an_approval_is_of_everything_that_pods_run(tree: Tree) -> None:
@@ -206,7 +206,7 @@ def test_an_approval_is_of_everything_that_pods_run(tree: Tree) -> None:
 def test_old_approvals_do_not_count_and_old_rejections_do(tree: Tree) -> None:
     """An older gitops did not record what was agreed to."""
     path, release = record_path(CHAT), tree.release(CHAT)
-    wanted = write_spec({"chat": TWO}, {"dev": {"approvals": {"required": 1}}}, rollout=CANARY)
+    wanted = write_spec({"chat": TWO}, {"dev": {"approvals": {"required": 1, "identity": "any"}}}, rollout=CANARY)
     tree.files[path] = dump_release(replace(release, approvals=(Approval(digest_of("b"), "ada"),)))
     assert not tree.plan(wanted).steps
     assert "0 of 1" in tree.waiting(wanted)[CHAT]

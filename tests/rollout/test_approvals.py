@@ -63,7 +63,7 @@ def test_only_listed_people_count_whatever_proves_who_they_are(identity: str) ->
 def test_without_approvers_everybody_counts_whose_identity_holds() -> None:
     assert people_of(Approvals(identity="any")) == people_of(IN_CI) == ()
     assert people_of(Approvals(identity="signature", signers={ANN: KEY})) == (ANN,)
-    assert flaws("whoever", Approvals()) == ""
+    assert flaws("whoever", Approvals(identity="any")) == ""
     assert flaws(BOB, Approvals(identity="signature", signers={ANN: KEY})) == "is none of the approvers"
 
 
@@ -155,8 +155,8 @@ def test_an_approval_of_another_configuration_is_none() -> None:
     assert not list(given([here], CHAT, NEW.digest, "sha256:x"))
     assert not list(given([here], CHAT, NEW.digest))
     one = Approval(NEW.digest, ANN, "sha256:r")
-    assert uncounted([one], NEW.digest, Approvals(), runs="sha256:r") == {}
-    assert uncounted([one], NEW.digest, Approvals(), runs="sha256:x") == {one: "approved another revision"}
+    assert uncounted([one], NEW.digest, Approvals(identity="any"), runs="sha256:r") == {}
+    assert uncounted([one], NEW.digest, Approvals(identity="any"), runs="sha256:x") == {one: "approved another revision"}
 
 
 def test_what_is_signed_has_one_line_for_each_thing() -> None:

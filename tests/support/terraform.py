@@ -54,7 +54,8 @@ SAMPLE: dict[str, Any] = {
         {"namespace": "models", "service_account": "ranker"},
     ],
     "administrators": ["arn:aws:iam::123456789012:role/platform"],
-    "artifact_buckets": ["acme-models"],
+    "artifact_buckets": ["acme-shared"],
+    "artifact_prefixes": ["acme-models/<model>/", "acme-models/teams/<model>/", "acme-others/rankers/"],
     "tags": {"team": "ml"},
 }
 

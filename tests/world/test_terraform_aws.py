@@ -6,6 +6,7 @@ import copy
 import json
 import time
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,40 @@ def test_second_plan_is_empty_also_when_the_autoscaler_was_at_work(aws: AwsServe
     assert (plan.changes, plan.drift, plan.changed_outputs) == ((), (), ())
     assert plan.exists
     assert plan.empty
+
+
+def may(policy: dict[str, Any], model: str, action: str, resource: str, prefix: str | None = None) -> bool:
+    """Whether IAM allows it to a pod with this service account, as far as policies of this kind go."""
+    for statement in policy["Statement"]:
+        text = json.dumps(statement).replace("${aws:PrincipalTag/kubernetes-service-account}", model)
+        one = json.loads(text)
+        actions, resources = (one[key] if isinstance(one[key], list) else [one[key]] for key in ("Action", "Resource"))
+        wanted = one.get("Condition", {}).get("StringLike", {}).get("s3:prefix")
+        fits = wanted is None or (prefix is not None and any(fnmatchcase(prefix, pattern) for pattern in wanted))
+        if action in actions and fits and any(fnmatchcase(resource, pattern) for pattern in resources):
+            return True
+    return False
+
+
+@pytest.mark.usefixtures("applied")
+def test_a_model_reads_its_own_artifacts_and_what_is_for_all(aws: AwsServer) -> None:
+    role = {"RoleName": "aws-production-models", "PolicyName": "read-artifacts"}
+    policy = aws.client("iam").get_role_policy(**role)["PolicyDocument"]
+    (own,) = [b["Name"] for b in aws.client("s3").list_buckets()["Buckets"] if "artifacts" in b["Name"]]
+    shared, models, others = ("arn:aws:s3:::acme-" + name for name in ("shared", "models", "others"))
+    get, listed = "s3:GetObject", "s3:ListBucket"
+    for place in (f"{models}/chat/1.0/x", f"{models}/teams/chat/1.0/x", f"{shared}/any/x", f"{others}/rankers/9/x"):
+        assert may(policy, "chat", get, place)
+    assert may(policy, "chat", get, f"arn:aws:s3:::{own}/chat/1.0/x")
+    for place in (f"{models}/ranker/1.0/x", f"{models}/chat-2/x", f"{others}/chat/x", "arn:aws:s3:::elsewhere/chat/x"):
+        assert not may(policy, "chat", get, place)
+    assert not may(policy, "chat", get, f"arn:aws:s3:::{own}/ranker/1.0/x")
+    assert may(policy, "chat", listed, models, "chat/1.0/")
+    assert may(policy, "chat", listed, shared)
+    assert may(policy, "chat", listed, f"arn:aws:s3:::{own}", "chat/1.0/")
+    for prefix in (None, "", "ranker/1.0/", "chat"):
+        assert not may(policy, "chat", listed, models, prefix)
+    assert all(may(policy, "chat", "s3:GetBucketLocation", place) for place in (models, shared, others))
 
 
 def test_update_shows_just_that(aws: AwsServer, applied: Terraform) -> None:

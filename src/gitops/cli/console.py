@@ -47,7 +47,11 @@ def restore() -> None:
 
 
 def write(text: str) -> None:
-    """A result, with one newline at its end."""
+    """A result, with one newline at its end. What would change how it is shown is written out, in JSON as well."""
+    if not text.isascii():
+        from gitops.values import without_acting
+
+        text = without_acting(text)
     if _occupants:
         _occupants[-1].above(text)
         return

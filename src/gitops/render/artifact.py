@@ -61,8 +61,3 @@ def fetch_env(env: Mapping[str, str | SecretRef]) -> dict[str, str | SecretRef]:
 def is_remote(uri: str) -> bool:
     """Whether fetching it needs the network."""
     return not uri.startswith("file://")
-
-
-def s3_bucket(uri: str) -> str | None:
-    """The bucket of an `s3://` URI."""
-    return uri.removeprefix("s3://").split("/")[0] if uri.startswith("s3://") else None

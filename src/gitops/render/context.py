@@ -9,7 +9,7 @@ from typing import Any
 from gitops.errors import GitopsError
 from gitops.render.artifact import fetch, fetch_env, is_remote
 from gitops.render.plain import plain
-from gitops.render.pods import dns_rules, peer_rule, pods_context, proxy_places
+from gitops.render.pods import dns_rules, peer_rule, pods_context, proxy_places, store_rules
 from gitops.render.runtimes import Container, runtime_of
 from gitops.render.runtimes.base import MODELS_DIR
 from gitops.render.traffic import path_matches
@@ -129,6 +129,7 @@ def cluster_context(spec: Spec, environment: str, name: str, model: Model, versi
         "version_labels": Block({**labels, "app.kubernetes.io/version": model.version, LABEL_VERSION: model.version}),
         "aws": isinstance(cluster, AwsCluster),
         "dns": dns_rules([cluster]),
+        "stores": store_rules(cluster),
         **pods_context(pods_of(settings, cluster, pool, model.serve), gpus=model.serve.gpu is not None),
         "replicas": {**bounds, "min": replicas, "scaled": bounds["scaled"] and replicas > 0},
     }

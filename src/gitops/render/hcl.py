@@ -6,6 +6,9 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
+from gitops.values import ACTING
+
+_ACTING = re.compile(f"[{ACTING}]")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _KEYWORDS = frozenset({"true", "false", "null", "for", "if"})
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -56,4 +59,4 @@ def _quoted(text: str) -> str:
 
 def _control(character: str) -> str:
     code = ord(character)
-    return f"\\u{code:04x}" if code < 0x20 or code == 0x7F else character
+    return f"\\u{code:04x}" if code < 0x20 or code == 0x7F or _ACTING.match(character) else character

@@ -11,6 +11,8 @@ from gitops.spec.pods import Pods, Toleration
 
 _DNS = "kube-system"
 _DNS_PORT = 53
+_HTTPS = 443
+_LINK_LOCAL = "169.254.0.0/16"
 
 
 def pods_context(pods: Pods, *, gpus: bool) -> dict[str, Any]:
@@ -39,6 +41,19 @@ def dns_rules(clusters: Iterable[Cluster]) -> list[dict[str, Any]]:
     return [
         {"to": some, "ports": [{"port": port, "protocol": protocol} for protocol in ("UDP", "TCP")]}
         for port, some in peers.items()
+    ]
+
+
+def store_rules(cluster: Cluster) -> list[dict[str, Any]]:
+    """Egress rules for fetching artifacts: to the cluster's stores, else by HTTPS to all but link-local addresses,
+    where clouds have their metadata services.
+    """
+    if not cluster.artifact_stores:
+        anywhere = {"ipBlock": {"cidr": "0.0.0.0/0", "except": [_LINK_LOCAL]}}
+        return [{"to": [anywhere], "ports": [{"port": _HTTPS, "protocol": "TCP"}]}]
+    return [
+        {"to": [place(one)], "ports": [{"port": port, "protocol": one.protocol} for port in one.ports or (_HTTPS,)]}
+        for one in cluster.artifact_stores
     ]
 
 

@@ -28,7 +28,7 @@ from gitops.spec.environment import AwsCluster
 from gitops.spec.pipeline import Model
 from gitops.spec.placement import pools
 from gitops.spec.resolved import Spec
-from gitops.values import LABEL_CLUSTER, Manifest, UnitKey
+from gitops.values import LABEL_CLUSTER, Manifest, UnitKey, plain_json
 
 HEADER = "# Rendered by gitops; edits here are overwritten. Change pipeline.yaml or environments/ instead.\n"
 """The first line of every file that we render and that can hold a comment: how we know our own."""
@@ -186,9 +186,8 @@ class Renderer:
         directory = f"terraform/{cluster}"
         files = {f"{directory}/{file}": self._render(f"terraform/aws/{file}.j2", context) for file in _ROOT_FILES}
         variables = root_variables(self._spec, cluster, settings)
-        files[f"{directory}/terraform.tfvars.json"] = orjson.dumps(
-            variables, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
-        )
+        options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
+        files[f"{directory}/terraform.tfvars.json"] = plain_json(orjson.dumps(variables, option=options))
         return files
 
     def _version(self, unit: UnitKey, model: Model, facts: Context) -> Context:
@@ -283,6 +282,7 @@ class Renderer:
                 cluster.provider == "aws",
                 cluster.pods and cluster.pods.model_dump(),
                 [server.model_dump() for server in cluster.dns],
+                [store.model_dump() for store in cluster.artifact_stores],
                 [
                     [
                         pool.name,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from gitops.errors import GitopsError
-from gitops.render.artifact import s3_bucket
 from gitops.spec.environment import AwsCluster, AwsNodePool
 from gitops.spec.placement import node_gpu
 from gitops.spec.resolved import Spec
@@ -35,7 +34,8 @@ def root_variables(spec: Spec, name: str, cluster: AwsCluster) -> dict[str, Any]
         "gpu_pools": {key: _pool(name, key, pool) for key, pool in cluster.node_pools.items()},
         "pod_identities": _pod_identities(spec, units),
         "administrators": list(cluster.administrators),
-        "artifact_buckets": _artifact_buckets(spec, units, cluster),
+        "artifact_buckets": sorted(set(cluster.artifact_buckets)),
+        "artifact_prefixes": sorted({place for unit in units if (place := _artifact_place(spec, unit))}),
         "tags": cluster.tags,
     }
 
@@ -72,6 +72,16 @@ def _pod_identities(spec: Spec, units: list[UnitKey]) -> list[dict[str, str]]:
     return [{"namespace": namespace, "service_account": model} for namespace, model in pairs]
 
 
-def _artifact_buckets(spec: Spec, units: list[UnitKey], cluster: AwsCluster) -> list[str]:
-    buckets = {s3_bucket(spec.models[unit].artifact.uri) for unit in units}
-    return sorted({*cluster.artifact_buckets, *(bucket for bucket in buckets if bucket)})
+def _artifact_place(spec: Spec, unit: UnitKey) -> str:
+    """Where all versions of a model lie, with `<model>` for its name; nothing outside of S3.
+
+    That is what stands before the version in the artifact's address. Only where the model's name is a part of that is
+    the place the model's own.
+    """
+    scheme, _, rest = spec.models[unit].artifact.uri.partition("://")
+    if scheme != "s3":
+        return ""
+    bucket, *parts = rest.strip("/").split("/")
+    own = unit.model in parts
+    before = [*parts[: parts.index(unit.model)], "<model>"] if own else parts[:-1]
+    return "/".join([bucket, *filter(None, before), ""])

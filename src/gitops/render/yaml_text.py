@@ -9,6 +9,8 @@ import math
 import re
 from functools import lru_cache
 
+from gitops.values import ACTING
+
 
 class YamlText(str):
     """Text that is YAML already and must not be quoted again."""
@@ -22,8 +24,9 @@ _PLAIN = re.compile(
     r"|[0-9]+(?:Mi|Gi|Ti)"
 )
 _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"})
-# Beyond the control characters: YAML 1.1's line breaks, the byte order mark and what YAML cannot hold.
-_UNSAFE = re.compile(r"[\x00-\x1f\"\\\x7f-\xa0\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+# Beyond the control characters: YAML 1.1's line breaks, marks of direction, the byte order mark and what YAML cannot
+# hold.
+_UNSAFE = re.compile(rf"[\x00-\x1f\"\\\x7f-\xa0\ud800-\udfff\ufeff\ufffe\uffff{ACTING}]")
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 

@@ -19,7 +19,7 @@ import orjson
 from gitops.errors import GitopsError
 from gitops.rollout.release import API_VERSION, Release, Rendered, SpecSource, dump_release
 from gitops.rollout.state import Approval
-from gitops.values import UnitKey
+from gitops.values import UnitKey, plain_json
 
 REMOVED = "removed"
 APPROVALS = "approvals"
@@ -63,7 +63,7 @@ def dump_approvals(unit: UnitKey, approvals: Iterable[Approval]) -> bytes:
         "model": unit.model,
         "approvals": [{"digest": one.digest, "by": one.by, "runs": one.runs} for one in approvals],
     }
-    return orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return plain_json(orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
 def parse_approvals(data: bytes, path: str) -> tuple[Approval, ...]:

@@ -25,7 +25,7 @@ from gitops.rollout.state import (
     Returned,
     RolloutState,
 )
-from gitops.values import readable
+from gitops.values import ACTING, readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Event:
 
 def one_line(text: str) -> str:
     """The text as a trailer can carry it and gives it back."""
-    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", " ", readable(text)).split())
+    return " ".join(re.sub(rf"[\x00-\x1f\x7f-\x9f{ACTING}]", " ", readable(text)).split())
 
 
 def evolve(state: RolloutState, event: Event) -> RolloutState:

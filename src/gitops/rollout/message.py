@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gitops.rollout.release import SpecSource
-from gitops.values import UnitKey, version_in_words
+from gitops.values import ACTING, UnitKey, version_in_words
 
 _SUBJECT_WIDTH = 72
 _MODIFIED = " (modified)"
@@ -208,7 +208,7 @@ def _decision(released: Sequence[Released], removed: Sequence[UnitKey]) -> str:
 
 def line_of(text: str) -> str:
     """The text on one line, without control characters."""
-    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", " ", text).split())
+    return " ".join(re.sub(rf"[\x00-\x1f\x7f-\x9f{ACTING}]", " ", text).split())
 
 
 def word(text: str) -> str:

@@ -16,7 +16,7 @@ import orjson
 
 from gitops.errors import GitopsError
 from gitops.rollout.release import API_VERSION, SpecSource
-from gitops.values import Proof
+from gitops.values import Proof, plain_json
 
 KIND = "Registration"
 ARTIFACTS = "artifacts"
@@ -95,7 +95,7 @@ def dump_registration(one: Registration) -> bytes:
         data["signatures"] = [
             {"kind": proof.kind, "by": proof.by, "data": base64.b64encode(proof.data).decode()} for proof in one.proofs
         ]
-    return orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return plain_json(orjson.dumps(data, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
 def _stage_data(stage: BuiltStage) -> dict[str, Any]:

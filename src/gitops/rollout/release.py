@@ -16,7 +16,7 @@ from gitops.rollout.endings import PauseCause, Waits
 from gitops.rollout.load import Loads, read_loads, write_loads
 from gitops.rollout.phases import Stage
 from gitops.rollout.state import Approval, Candidate, Kept, ModelVersion, Pause, Rejection, Returned, RolloutState
-from gitops.values import UnitKey
+from gitops.values import UnitKey, without_acting
 
 API_VERSION = "gitops/v1"
 _STAGES, _CAUSES = get_args(Stage), get_args(PauseCause)
@@ -379,7 +379,7 @@ def _yaml(text: str) -> Any:
 
 def _json(value: Any) -> str:
     # JSON is YAML; a JSON string is a YAML string whatever it looks like.
-    return orjson.dumps(value).decode()
+    return without_acting(orjson.dumps(value).decode())
 
 
 def _text(value: str) -> str:

@@ -18,7 +18,7 @@ _OURS = ("gitops/", "app.kubernetes.io/")
 
 
 def network_places(draft: Draft) -> Iterator[Finding]:
-    """A DNS server and a gateway's proxy is a namespace or a block of addresses."""
+    """A DNS server, a store and a gateway's proxy is a namespace or a block of addresses."""
     for name, environment in draft.environments.items():
         for top, where in _places(environment):
             for path, message, hint in wrong_place(where):
@@ -29,6 +29,8 @@ def _places(environment: Environment) -> Iterator[tuple[Path, NetworkPlace]]:
     for cluster, settings in environment.clusters.items():
         for index, server in enumerate(settings.dns):
             yield ("clusters", cluster, "dns", index), server
+        for index, store in enumerate(settings.artifact_stores):
+            yield ("clusters", cluster, "artifactStores", index), store
     for index, proxy in enumerate(environment.gateway.proxies if environment.gateway else ()):
         yield ("gateway", "proxies", index), proxy
 

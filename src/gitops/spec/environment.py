@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from gitops.spec.fields import Duration, KubernetesName, Name, ObjectName, OneLine, SpecModel
-from gitops.spec.pipeline import Gpu, NetworkPlace
+from gitops.spec.pipeline import Gpu, NetworkPlace, Peer
 from gitops.spec.pods import LabelKey as LabelKey
 from gitops.spec.pods import LabelValue as LabelValue
 from gitops.spec.pods import Pods, Tolerations
@@ -117,6 +117,10 @@ class AnyCluster(SpecModel):
     """Whom NetworkPolicies let pods ask for names; by default the namespace kube-system. With NodeLocal DNSCache name
     its address too: `[{namespace: kube-system}, {cidr: 169.254.20.10/32}]`."""
 
+    artifact_stores: Annotated[tuple[Peer, ...], Field(max_length=32, strict=False)] = ()
+    """Whom NetworkPolicies let pods fetch artifacts from, by default port 443 of every address but link-local ones:
+    name the networks of your stores and registries. Without `ports` 443 is meant."""
+
 
 class AwsCluster(AnyCluster):
     """An EKS cluster that this pipeline creates and keeps by Terraform."""
@@ -144,7 +148,8 @@ class AwsCluster(AnyCluster):
     ] = ()
     """Roles and users of IAM; the root of an account cannot be one."""
     artifact_buckets: Annotated[tuple[BucketName, ...], Field(max_length=32, strict=False)] = ()
-    """Existing buckets that the models may read; the cluster's own bucket is always readable."""
+    """Existing buckets that every model may read. Beside them a model reads where its artifact's versions lie, and
+    `<model>/` in the cluster's own bucket."""
     context: Context | None = None
     """A kubeconfig context; by default access comes from Terraform's outputs and `aws eks get-token`."""
     state: State = State()

@@ -29,6 +29,7 @@ from yaml.events import (
 
 from gitops.spec.problems import Problem, SpecError
 from gitops.spec.resolved import SourceFile
+from gitops.values import ACTING
 
 MAX_BYTES = 8 * 1024 * 1024
 MAX_DEPTH = 50
@@ -63,7 +64,7 @@ _NOT_TEXT = (
         ),
     ),
 )
-_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
+_FORBIDDEN = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff\ufffe\uffff{ACTING}]")
 _ESCAPED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 _WIDE_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
 

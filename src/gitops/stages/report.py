@@ -13,6 +13,7 @@ import orjson
 from gitops.stages.histogram import Histogram
 from gitops.stages.measured import Measured
 from gitops.stages.results import GateResult, report_json
+from gitops.values import plain_json
 
 JSON, MARKDOWN, PLOT = "report.json", "report.md", "latency.svg"
 NO_PLOT = "there is no plot, because matplotlib is not installed"
@@ -69,7 +70,7 @@ def report_bytes(
 ) -> tuple[bytes, str]:
     """The document as the file that is kept, and its digest."""
     document = report_document(results, subject, measured)
-    data = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    data = plain_json(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     return data, f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 

@@ -7,13 +7,13 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
+from gitops.values import ACTING
+
 Colour = Literal["", "green", "yellow", "red", "bold"]
 
 _CODES = {"green": "32", "yellow": "33", "red": "31", "bold": "1"}
 # Control characters, line and paragraph separators, direction overrides and lone surrogates; tabs may stay.
-_HARMFUL = re.compile(
-    "[\x00-\x08\n-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+_HARMFUL = re.compile(f"[\x00-\x08\n-\x1f\x7f-\x9f\ud800-\udfff{ACTING}]")
 _SHORT = {"\n": r"\n", "\r": r"\r"}
 
 

@@ -2,10 +2,15 @@
 
 locals {
   arn_prefix = "arn:${data.aws_partition.this.partition}"
-  readable_buckets = concat(
-    [aws_s3_bucket.artifacts.arn],
-    [for bucket in var.artifact_buckets : "${local.arn_prefix}:s3:::${bucket}"],
-  )
+
+  # Pod Identity tags every session with the pod's service account, which has the model's name.
+  model  = "$${aws:PrincipalTag/kubernetes-service-account}"
+  places = concat([for bucket in var.artifact_buckets : "${bucket}/"], var.artifact_prefixes)
+  # By bucket the beginnings of the names that may be read; an empty one is all of it.
+  readable = {
+    for place in local.places :
+    split("/", place)[0] => replace(trimprefix(place, "${split("/", place)[0]}/"), "<model>", local.model)...
+  }
 }
 
 resource "aws_iam_role" "cluster" {
@@ -76,18 +81,35 @@ resource "aws_iam_role_policy" "models" {
   role = aws_iam_role.models.name
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [
+    Statement = concat([
+      for bucket, prefixes in local.readable : {
+        Effect    = "Allow"
+        Action    = "s3:ListBucket"
+        Resource  = "${local.arn_prefix}:s3:::${bucket}"
+        Condition = { for test in contains(prefixes, "") ? [] : ["StringLike"] : test => { "s3:prefix" = [for prefix in prefixes : "${prefix}*"] } }
+      }
+      ], [
       {
-        Sid      = "List"
-        Effect   = "Allow"
-        Action   = ["s3:ListBucket", "s3:GetBucketLocation"]
-        Resource = local.readable_buckets
+        Sid       = "ListOwn"
+        Effect    = "Allow"
+        Action    = "s3:ListBucket"
+        Resource  = aws_s3_bucket.artifacts.arn
+        Condition = { StringLike = { "s3:prefix" = ["${local.model}/*"] } }
       },
       {
-        Sid      = "Read"
+        Sid      = "Locate"
         Effect   = "Allow"
-        Action   = ["s3:GetObject", "s3:GetObjectVersion"]
-        Resource = [for arn in local.readable_buckets : "${arn}/*"]
+        Action   = "s3:GetBucketLocation"
+        Resource = concat([aws_s3_bucket.artifacts.arn], [for bucket in keys(local.readable) : "${local.arn_prefix}:s3:::${bucket}"])
+      },
+      {
+        Sid    = "Read"
+        Effect = "Allow"
+        Action = ["s3:GetObject", "s3:GetObjectVersion"]
+        Resource = concat(
+          ["${aws_s3_bucket.artifacts.arn}/${local.model}/*"],
+          flatten([for bucket, prefixes in local.readable : [for prefix in prefixes : "${local.arn_prefix}:s3:::${bucket}/${prefix}*"]]),
+        )
       },
       {
         Sid       = "Decrypt"
@@ -96,7 +118,7 @@ resource "aws_iam_role_policy" "models" {
         Resource  = aws_kms_key.this.arn
         Condition = { StringEquals = { "kms:ViaService" = "s3.${var.region}.amazonaws.com" } }
       },
-    ]
+    ])
   })
 }
 

@@ -149,12 +149,22 @@ variable "administrators" {
 }
 
 variable "artifact_buckets" {
-  description = "Names of further, existing buckets that model pods may read. Buckets encrypted with a key of their own need that key's policy to admit the role <name>-models."
+  description = "Names of existing buckets that every model pod may read. Buckets encrypted with a key of their own need that key's policy to admit the role <name>-models."
   type        = list(string)
 
   validation {
     condition     = alltrue([for bucket in var.artifact_buckets : can(regex("^[a-z0-9]+((\\.|-+)[a-z0-9]+)*$", bucket)) && length(bucket) >= 3 && length(bucket) <= 63])
     error_message = "artifact_buckets must hold names of S3 buckets."
+  }
+}
+
+variable "artifact_prefixes" {
+  description = "What model pods may read of existing buckets: `bucket/path/`, where a part `<model>` stands for the service account of the pod."
+  type        = list(string)
+
+  validation {
+    condition     = alltrue([for place in var.artifact_prefixes : can(regex("^[a-z0-9.-]{3,63}/(([A-Za-z0-9._@:+=-]+|<model>)/)*$", place))])
+    error_message = "artifact_prefixes must hold places such as acme-models/<model>/."
   }
 }
 

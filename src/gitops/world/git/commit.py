@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gitops.errors import GitopsError
-from gitops.values import readable
+from gitops.values import ACTING, readable
 from gitops.world.git.changes import Files
 from gitops.world.git.process import Git
 
@@ -134,4 +134,4 @@ def identity(project: Path) -> Identity:
 
 
 def _plain(text: str | None) -> str:
-    return re.sub(r"[<>\x00-\x1f\x7f]", "", readable(text or "")).strip(" .,:;\"\\'")
+    return re.sub(rf"[<>\x00-\x1f\x7f{ACTING}]", "", readable(text or "")).strip(" .,:;\"\\'")

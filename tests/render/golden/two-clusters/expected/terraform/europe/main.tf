@@ -36,6 +36,7 @@ module "cluster" {
   pod_identities         = var.pod_identities
   administrators         = var.administrators
   artifact_buckets       = var.artifact_buckets
+  artifact_prefixes      = var.artifact_prefixes
   tags                   = var.tags
 }
 
@@ -83,6 +84,10 @@ variable "administrators" {
 }
 
 variable "artifact_buckets" {
+  type = list(string)
+}
+
+variable "artifact_prefixes" {
   type = list(string)
 }
 
