@@ -190,7 +190,9 @@ def test_a_revision_waits_for_the_environment_before() -> None:
 
 
 def approved(*people: str, **serve: Any) -> Spec:
-    return write_spec({"chat": ONE}, {"dev": {"approvals": {"required": len(people), "identity": "any"}}}, rollout=CANARY, serve=serve)
+    return write_spec(
+        {"chat": ONE}, {"dev": {"approvals": {"required": len(people), "identity": "any"}}}, rollout=CANARY, serve=serve
+    )
 
 
 def test_an_approval_is_of_everything_that_pods_run(tree: Tree) -> None:

@@ -156,7 +156,9 @@ def test_an_approval_of_another_configuration_is_none() -> None:
     assert not list(given([here], CHAT, NEW.digest))
     one = Approval(NEW.digest, ANN, "sha256:r")
     assert uncounted([one], NEW.digest, Approvals(identity="any"), runs="sha256:r") == {}
-    assert uncounted([one], NEW.digest, Approvals(identity="any"), runs="sha256:x") == {one: "approved another revision"}
+    assert uncounted([one], NEW.digest, Approvals(identity="any"), runs="sha256:x") == {
+        one: "approved another revision"
+    }
 
 
 def test_what_is_signed_has_one_line_for_each_thing() -> None:
