@@ -16,8 +16,9 @@ from gitops.render.hcl import hcl
 from gitops.render.yaml_text import scalar
 from gitops.rollout.events import one_line
 from gitops.rollout.message import line_of
+from gitops.spec.problems import shorten
 from gitops.stages.signature import signing_key
-from gitops.values import person_key, plain_json, readable, without_acting
+from gitops.values import person_key, plain_json, readable, without_acting, without_userinfo
 from gitops.view.terminal import visible
 from gitops.world.git.commit import Identity, identity
 
@@ -89,3 +90,19 @@ def test_what_changes_how_text_is_shown_is_written_out(character: str) -> None:
     assert character not in data.decode()
     assert orjson.loads(data) == {"x": text}
     assert one_line(text) == line_of(text) == "a b é"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://admin:hunter2@prom:9090/x", "http://…@prom:9090/x"),
+        ("https://hunter2@prom", "https://…@prom"),
+        ("see https://a:b c@prom and ssh://git:x@h/y", "see https://…@prom and ssh://…@h/y"),
+        ("az://container@account.blob.core.windows.net/x", "az://container@account.blob.core.windows.net/x"),
+        ("hf://acme/chat@main", "hf://acme/chat@main"),
+        ("ann@acme.example", "ann@acme.example"),
+    ],
+)
+def test_users_and_passwords_of_urls_are_not_shown(text: str, shown: str) -> None:
+    assert without_userinfo(text) == shown
+    assert shorten(text, 100) == shown

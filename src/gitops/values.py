@@ -117,6 +117,14 @@ def plain_json(data: bytes) -> bytes:
     return data if data.isascii() else without_acting(data.decode()).encode()
 
 
+_USERINFO = re.compile(r"(?<![A-Za-z0-9+.-])((?!az:)[A-Za-z][A-Za-z0-9+.-]{0,20}://)[^/\"'<>]{1,500}@")
+
+
+def without_userinfo(text: str) -> str:
+    """The text without users and passwords of URLs; the container of an address at Azure is no user."""
+    return _USERINFO.sub(r"\1…@", text) if "://" in text else text
+
+
 _HALVES = re.compile("[\ud800-\udfff]")
 
 

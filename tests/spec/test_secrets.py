@@ -107,9 +107,33 @@ SHAPES: dict[str, tuple[str, str]] = {
     "base64": ("X", ALNUM + "=="),
     "base32": ("X", "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXQ"),
     "twilio": ("TWILIO_AUTH_TOKEN", HEX),
+    "curl-user": ("run", "curl -sSf -u alice:letmein https://acme.example/x | tar -x"),
+    "curl-user-option": ("run", "curl https://acme.example --user 'alice:letmein'"),
+    "curl-proxy": ("run", "curl --proxy-user=alice:letmein https://acme.example"),
+    "sshpass": ("run", "sshpass -p letmein ssh alice@acme.example"),
+    "sshpass-attached": ("run", "sshpass -pletmein scp a b"),
+    "mysql-command": ("run", "mysqldump -h db -u root -pletmein models"),
+    "redis-command": ("run", "redis-cli -h cache -a letmein ping"),
+    "docker-login": ("run", "docker login -u bot -p letmein registry.acme.example"),
+    "helm-login": ("run", "helm registry login registry.acme.example -u bot -p letmein"),
+    "openssl": ("run", "openssl rsa -in key.pem -passin pass:letmein"),
+    "ldap-command": ("run", "ldapsearch -D cn=admin -w letmein -b dc=acme"),
 }
 
 HARMLESS: dict[str, tuple[str, str]] = {
+    "curl-user-of-variables": ("run", 'curl -u "$USER:$PASSWORD" https://acme.example'),
+    "curl-user-and-variable": ("run", "curl -u alice:$PASSWORD https://acme.example"),
+    "curl-user-alone": ("run", "curl -u alice https://acme.example:8443/x"),
+    "curl-silent": ("run", "curl -sSfL https://acme.example/a:b -o out"),
+    "docker-user": ("run", "docker run -u 1000:1000 image"),
+    "docker-port": ("run", "docker run -p 8080:8080 image"),
+    "docker-login-stdin": ("run", "docker login -u bot --password-stdin registry"),
+    "sshpass-of-variable": ("run", "sshpass -p $SSH_PASSWORD ssh a@b"),
+    "sshpass-environment": ("run", "sshpass -e ssh a@b"),
+    "mysql-port": ("run", "mysql -h db -P 3306 -u root"),
+    "openssl-environment": ("run", "openssl rsa -passin env:KEY_PASSWORD"),
+    "mkdir": ("run", "mkdir -p models && chmod -R u+rw models"),
+    "redis-of-variable": ("run", "redis-cli -a ${REDIS} ping"),
     "no-key": ("NO_KEY", "false"),
     "empty": ("HF_TOKEN", ""),
     "none": ("API_KEY", "none"),
@@ -301,6 +325,22 @@ def test_after_an_option_stands_its_value() -> None:
 
 def test_an_option_is_not_the_value_of_another() -> None:
     assert said_of(files((("pipeline.yaml", ("models", "chat", "serve", "args"), ["--use-token", "--port"]),))) == []
+
+
+@pytest.mark.parametrize(
+    ("args", "place"),
+    [
+        (["curl", "-u", "alice:letmein", "https://acme.example"], 2),
+        (["/usr/bin/sshpass", "-p", "letmein", "ssh"], 2),
+        (["redis-cli", "-h", "cache", "-a", "letmein"], 4),
+        (["curl", "-u", "alice", "https://acme.example:8443"], None),
+        (["curl", "-u", "alice:$PASSWORD"], None),
+        (["serve", "-u", "1000:1000", "-p", "8080"], None),
+    ],
+)
+def test_a_command_in_words_is_read_as_one(args: list[str], place: int | None) -> None:
+    said = said_of(files((("pipeline.yaml", ("models", "chat", "serve", "args"), args),)))
+    assert [line.split(": ")[1] for line in said] == ([] if place is None else [f"models.chat.serve.args[{place}]"])
 
 
 def test_a_key_can_be_one() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from gitops.errors import GitopsError
+from gitops.values import without_userinfo
 
 Path = tuple[str | int, ...]
 """Where in a YAML file: keys and list positions from the top."""
@@ -65,8 +66,8 @@ def dotted(path: Path) -> str:
 
 
 def shorten(text: str, limit: int = 40) -> str:
-    """The text on one printable line of at most `limit` characters."""
-    clean = "".join(c if c.isprintable() else "?" for c in text[: limit + 1])
+    """The text on one printable line of at most `limit` characters, without users and passwords of URLs."""
+    clean = "".join(c if c.isprintable() else "?" for c in without_userinfo(text[:4096])[: limit + 1])
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
 
 

@@ -14,6 +14,12 @@ from typing import Any
 from gitops.spec.random_text import random_in
 from gitops.spec.secret_names import harmless_value, is_digest_name, is_secret_name
 
+_BETWEEN = r"[^\n;|&]{0,200}?"
+_SOME_WORD = r"(?![$<{*%])[^\s\"']{4,200}"
+_PASSWORD_OPTIONS = {"sshpass": ("-p",), "redis-cli": ("-a",), "curl": ("-u", "--user", "-U", "--proxy-user")}
+"""Options of programs whose value is a password, though nothing in the name says it; curl's has the user before it."""
+_USER_AND_PASSWORD = re.compile(r"[^\s:$]{1,100}:[^\s$].{0,200}")
+
 _SHAPES: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = (
     ("an AWS access key", ("AKIA", "ASIA"), re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])")),
     (
@@ -118,6 +124,21 @@ _SHAPES: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = (
         ("earer ", "asic ", "EARER ", "ASIC "),
         re.compile(r"(?i:\b(?:bearer|basic)[ ]+(?=[A-Za-z._~+/=-]{0,200}\d)[A-Za-z0-9._~+/=-]{12,})"),
     ),
+    (
+        "the password of a command",
+        ("curl", "sshpass", "mysql", "redis-cli", "login", "-pass", "ldap"),
+        re.compile(
+            # What stands in the place of the password and is a reference is none.
+            rf"\bcurl\b{_BETWEEN}\s(?:-[uU]\s?|--(?:proxy-)?user[ =])[\"']?[^\s:\"'$]{{1,100}}:{_SOME_WORD}"
+            rf"|\bsshpass\s+-p\s?[\"']?{_SOME_WORD}"
+            rf"|\bmysql(?:dump|admin|import)?\b{_BETWEEN}\s-p{_SOME_WORD}"
+            rf"|\bredis-cli\b{_BETWEEN}\s-a\s[\"']?{_SOME_WORD}"
+            rf"|\b(?:docker|podman|nerdctl|buildah|skopeo|crane|oras|helm)\b{_BETWEEN}\blogin\b{_BETWEEN}"
+            rf"\s-p[ =]?[\"']?{_SOME_WORD}"
+            rf"|\s-pass(?:in|out)?\s[\"']?pass:{_SOME_WORD}"
+            rf"|\bldap(?:search|add|modify|delete|whoami)\b{_BETWEEN}\s-w\s[\"']?{_SOME_WORD}"
+        ),
+    ),
 )
 """What a credential by its form is called, what every text that has one has in it, and the form. Repeats have bounds,
 so that no text takes long."""
@@ -191,11 +212,20 @@ def masked_value(name: str, value: Any) -> Any:
 
 def named_items(name: str, items: Sequence[Any]) -> Iterator[tuple[str, Any]]:
     """The items of the list that has the name, each with its own: an argument after an option is the option's value."""
-    option = ""
+    flag = program = ""
     for item in items:
         is_option = isinstance(item, str) and item.startswith("-")
-        yield name if is_option else option or name, item
-        option = item.lstrip("-") if is_option and "=" not in item and " " not in item else ""
+        yield name if is_option else _meant(program, flag, item) or flag.lstrip("-") or name, item
+        if isinstance(item, str) and (word := item.rpartition("/")[2]) in _PASSWORD_OPTIONS:
+            program = word
+        flag = item if is_option and "=" not in item and " " not in item else ""
+
+
+def _meant(program: str, flag: str, item: Any) -> str:
+    """`password` where the option of the program has one as its value, whatever the option is called."""
+    if flag not in _PASSWORD_OPTIONS.get(program, ()) or not isinstance(item, str):
+        return ""
+    return "password" if program != "curl" or _USER_AND_PASSWORD.fullmatch(item) else ""
 
 
 def masked_text(text: str) -> str:
