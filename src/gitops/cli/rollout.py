@@ -68,7 +68,9 @@ def act(project: Path, embedded: bool, asked: Asked) -> int:
     decision = done.decisions.get(unit)
     if decision is None or decision.refused:
         reason = decision.refused if decision else done.left_alone.get(unit, "nothing was decided")
-        raise GitopsError(f"{asked.kind} was not done: {reason}", where=str(unit), hint=f"see gitops history {unit}")
+        what, _, hint = reason.partition(" — ")
+        hint = hint or f"see gitops history {unit}"
+        raise GitopsError(f"{asked.kind} was not done: {what}", where=str(unit), hint=hint)
     if unit not in done.standings:
         write(f"{unit}: {decision.sentence}; gitops apply releases it once enough people have approved.")
         return OK

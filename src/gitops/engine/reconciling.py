@@ -288,8 +288,9 @@ def _commit(
         routes, missing = routes_for(session, view.stored, back)
         forward = {unit: str(error) for unit, error in unrendered.items() if unit not in back}
         flawed |= forward | {unit: f"{unrendered[unit]}; {why}" for unit, why in missing.items()}
-        for unit in routes:
-            session.options.progress(f"{unit}: taking the route that Git has, for {unrendered[unit]}")
+        for unit in (one for one, files in routes.items() if files):
+            why = f"{unrendered[unit].where}: {unrendered[unit].what}"
+            session.options.progress(f"{unit}: going back by the route that Git has, since {why}")
         doing = {unit: there for unit, there in doing.items() if unit not in flawed}
         wanted = render_steps(session.spec, session.renderer, view.stored, doing, partial, routes)
     repository = session.world.repository(create=True)

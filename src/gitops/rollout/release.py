@@ -145,7 +145,7 @@ def parse_release(data: bytes, path: str) -> Release:
         raise GitopsError(
             "this is no release record that gitops wrote",
             where=path,
-            hint=f"restore it from the repository's history (git log -p -- {path}), or remove a file that is none",
+            hint=f"restore it from the repository's history (git log -p -- {path}); delete it if it is none",
         ) from error
 
 
