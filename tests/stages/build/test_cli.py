@@ -14,7 +14,7 @@ from gitops.stages.digest import digest_path
 from tests.stages.build.projects import CONVERT, INT8, TRITON, Project
 
 PRUNE = {"stage": "prune", "sparsity": 0.2}
-SERVE = {"runtime": "triton", "gpu": {"type": "L4"}, "maxBatchSize": 8}
+SERVE = {"runtime": "triton", "gpu": {"type": "L4"}}
 DEV = {
     "apiVersion": "gitops/v1",
     "clusters": {"local": {"provider": "embedded", "nodePools": {"l4": {"gpu": {"type": "L4"}, "max": 4}}}},
