@@ -74,8 +74,9 @@ def _described(model: type[SpecModel]) -> Schema:
     """
     schema: Schema = model.model_json_schema()
     for name, definition in {**schema.get("$defs", {}), model.__name__: schema}.items():
-        owner = next(getattr(module, name) for module in _MODULES if hasattr(module, name))
-        for key, field in owner.model_fields.items():
+        owner: Any = next(getattr(module, name) for module in _MODULES if hasattr(module, name))
+        # A name for a type that refers to itself is a definition as well, and no class.
+        for key, field in owner.model_fields.items() if hasattr(owner, "model_fields") else ():
             text = next((text for base in owner.__mro__ if (text := _docstrings().get((base.__name__, key)))), "")
             if text:
                 definition["properties"][field.alias]["description"] = text
