@@ -199,7 +199,7 @@ def test_a_version_that_does_not_become_ready_gets_no_traffic(control_plane: Con
     """Eight GPUs that stable leaves for it, says the spec, and no node has them: others use what pools share."""
     namespace = f"{name_of(staging)}-staging"
     release_next(staging)
-    staging.edit("pipeline.yaml", "readyTimeout: 1m", "readyTimeout: 3s")
+    staging.edit("pipeline.yaml", "readyTimeout: 1m", "readyTimeout: 10s")
     for _ in "chat", "ranker":
         staging.edit("pipeline.yaml", "loadTime: 30s", "loadTime: 2s")
     staging.edit("pipeline.yaml", "gpu: {type: H100}", "gpu: {type: H100, count: 8}, parallelism: {tensor: 8}")

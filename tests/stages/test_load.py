@@ -91,7 +91,8 @@ def test_a_stall_is_in_the_times_of_all_that_was_due_meanwhile() -> None:
     assert found.latency.quantile(0.70) >= 0.3 * STALL
     # Each counts in the second in which it was due: the first half of the stall, and the second.
     assert found.seconds[0].latency.quantile(0.9) >= 0.8 * STALL
-    assert 0.3 * STALL <= found.seconds[1].latency.quantile(0.9) <= 0.6 * STALL
+    # 0.45 of it, and later on a busy machine, but less than those of the first second.
+    assert 0.3 * STALL <= found.seconds[1].latency.quantile(0.9) < 0.8 * STALL
 
 
 def test_a_closed_load_sees_a_stall_once_for_each_client() -> None:
