@@ -111,8 +111,8 @@ class Replicas(SpecModel):
     max: Annotated[int, Field(ge=1, le=1000)] = 1
     autoscaling: Autoscaling = Autoscaling()
     surge: Annotated[int, Field(ge=0, le=1)] | None = None
-    """Pods beyond these while pods are replaced in place (another template, `revisions: at-once`). By default 1; with 0 an
-    old pod ends before its new one starts, which a full GPU pool needs."""
+    """Pods beyond these while pods are replaced in place (another template, `revisions: at-once`). By default 1; with 0
+    an old pod ends before its new one starts, which a full GPU pool needs."""
 
 
 class NetworkPlace(SpecModel):
