@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -17,11 +18,15 @@ import yaml
 from gitops.cli.check import check
 from gitops.errors import GitopsError
 from gitops.plan.stored import Stored
+from gitops.rollout.registration import BuiltStage, Registration, dump_registration, registration_path
 from gitops.spec.load import load_spec
 from gitops.spec.resolved import Spec
 from gitops.values import UnitKey
 from gitops.world.files import example_files, read_project
+from gitops.world.places import repository_at
+from tests.cli.small import DEV
 from tests.stages.endpoint import MODEL, Server
+from tests.stages.test_served import samples
 from tests.support.project import ROOT
 
 UNIT = f"dev/{MODEL}"
@@ -166,6 +171,76 @@ def test_files_do_not_lead_out_of_the_project(project: Path) -> None:
     (project / "validation/cases.yaml").symlink_to("/etc/hostname")
     with pytest.raises(GitopsError, match="outside of the project"):
         check(project, UNIT, "http://127.0.0.1:1")
+
+
+JUDGED = f"""\
+apiVersion: gitops/v1
+name: acme
+promotion: [dev]
+rollouts: {{plain: {{strategy: canary, steps: [{{weight: 100}}]}}}}
+models:
+  {MODEL}:
+    version: 1.0.0
+    build:
+      source: {{uri: file://net.onnx, digest: "sha256:{"a" * 64}", format: onnx}}
+      stages:
+        - {{stage: quantize, method: dynamic-int8, labelled: samples.npz, maxAccuracyDrop: 3%}}
+        - {{stage: package, as: triton, maxBatchSize: 8, instances: {{device: cpu}}}}
+      output: {{uri: file://artifacts/net/1.0.0}}
+    validate: {{endpoint: {{protocol: triton}}, job: {{image: "registry.acme.example/checker:4"}}}}
+    serve: {{runtime: triton, gpu: {{type: L4}}}}
+    rollout: plain
+"""
+
+
+@pytest.fixture
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model that a build quantized, of which nothing is registered yet."""
+    monkeypatch.setenv("GITOPS_EMBEDDED", "1")
+    (tmp_path / "environments").mkdir()
+    (tmp_path / "environments/dev.yaml").write_text(DEV)
+    (tmp_path / "pipeline.yaml").write_text(JUDGED)
+    samples(tmp_path, wrong=4)
+    return tmp_path
+
+
+def registered(project: Path, accuracy: float, source: str = "a") -> None:
+    """As `gitops build --register` commits it."""
+    stages = (
+        BuiltStage("quantize", "key", MappingProxyType({"accuracy-before-percent": accuracy})),
+        BuiltStage("package", "key"),
+    )
+    at, digest = "2026-01-01T00:00:00Z", "sha256:" + "b" * 64
+    uri, path = "file://artifacts/net/1.0.0", registration_path(MODEL, "1.0.0")
+    one = Registration(MODEL, "1.0.0", uri, digest, "triton", at, source=f"sha256:{source * 64}", stages=stages)
+    repository = repository_at("", "main", project, "embedded", create=True)
+    repository.commit(repository.head(), {path: dump_registration(one)}, "Register it")
+
+
+def test_what_is_served_is_held_to_what_was_registered(
+    built: Path, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """90 % of the samples are right where it is served, and the build may lose 3 % of what was right before."""
+    assert check(built, UNIT, server.url) == 0
+    assert f"served-accuracy is not asked: {MODEL} 1.0.0 is not registered" in capsys.readouterr().err
+    registered(built, 93.0)
+    assert check(built, UNIT, server.url) == 0
+    assert capsys.readouterr().out.splitlines() == ["loads: pass (2 of 2)", "served-accuracy: pass (1 of 1)"]
+    registered(built, 93.1)
+    assert check(built, UNIT, server.url, only=["served-accuracy"]) == 2
+    assert "labelled samples" in capsys.readouterr().out
+    assert check(built, UNIT, server.url, only=["loads"]) == 0
+    assert "served-accuracy is not asked: --only names other gates" in capsys.readouterr().err
+    registered(built, 93.1, source="c")
+    assert check(built, UNIT, server.url) == 0
+    assert "is registered with another source" in capsys.readouterr().err
+
+
+def test_a_job_leaves_out_what_only_git_knows(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(built, UNIT, job=True) == 0
+    said = capsys.readouterr()
+    assert "served-accuracy is not asked: a Job does not reach the GitOps repository" in said.err
+    assert "--only=loads" in said.out
 
 
 # --- As a Job ------------------------------------------------------------------------------------------------

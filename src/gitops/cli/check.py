@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +17,12 @@ from gitops.values import UnitKey
 
 if TYPE_CHECKING:
     from gitops.render.check_job import Asked
+    from gitops.rollout.registration import Registration
     from gitops.spec.resolved import Spec
     from gitops.spec.validation import Job, Validation
     from gitops.stages.gates import Outcome
+    from gitops.stages.served import Labelled
+    from gitops.world.worlds import World
 
 
 def check(
@@ -54,6 +59,7 @@ def check(
         from gitops.render.check_job import Asked
 
         return _print_job(project, spec, key, Asked(endpoint, only, wait, tolerance))
+    wanted = replace(wanted, labelled=_labelled(project, spec, key, only))
     outcome = run_gates(project, key.model, model, wanted, progress)
     subject = {"unit": unit, "version": model.version, "artifact": model.artifact.digest, "endpoint": endpoint}
     digest = _report(outcome, subject, output)
@@ -64,6 +70,58 @@ def check(
     elif save_baseline:
         note("no baseline is saved: this run is none to go by")
     return PENDING if outcome.refused else OK if outcome.passed else ERROR
+
+
+def _labelled(project: Path, spec: Spec, unit: UnitKey, only: Sequence[str]) -> Labelled | None:
+    """What the build of the version was judged by, as its registration says; None with a note where that is not
+    known, or other gates are named.
+    """
+    from gitops.spec.build import judged
+    from gitops.stages.served import GATE, labelled
+
+    model = spec.models[unit]
+    if model.build is None or judged(model.build) is None:
+        return None
+    found, why = None, "--only names other gates"
+    if not only or GATE in only:
+        one, why = _registration(project, spec, unit)
+        found = labelled(project, model.build, [stage.figures for stage in one.stages]) if one else None
+    if found is None:
+        note(f"{GATE} is not asked: {why}")
+    return found
+
+
+def _registration(project: Path, spec: Spec, unit: UnitKey) -> tuple[Registration | None, str]:
+    """What is registered of the version that the spec names; and why it cannot be gone by, should it not do."""
+    from gitops.plan.registered import VersionKey
+    from gitops.world.gather import read_registrations
+
+    model = spec.models[unit]
+    key = VersionKey(unit.model, model.version)
+    try:
+        with _world(project, spec) as world:
+            repository = world.repository()
+            known, damaged = read_registrations(repository, repository.head(), [key])
+    except GitopsError as error:
+        return None, f"the GitOps repository cannot be read ({error.what})"
+    one = known.get(key)
+    if one is None:
+        return None, damaged.get(key, f"{unit.model} {model.version} is not registered")
+    if model.build and one.source != model.build.source.digest:
+        return None, f"{unit.model} {model.version} is registered with another source"
+    return one, f"the registration of {unit.model} {model.version} does not say how accurate the model was"
+
+
+@contextmanager
+def _world(project: Path, spec: Spec) -> Iterator[World]:
+    from gitops.world.places import wants_embedded
+    from gitops.world.worlds import World
+
+    world = World(spec, project, "embedded" if wants_embedded(False) else "real", progress)
+    try:
+        yield world
+    finally:
+        world.close()
 
 
 def _seconds(text: str) -> float:
@@ -141,26 +199,36 @@ def _print_job(project: Path, spec: Spec, unit: UnitKey, asked: Asked) -> int:
         asked = asked._replace(others=tuple(_embeddings(project, validation, validation.job)))
     for url in filter(None, (asked.endpoint, *asked.others)):
         base_url(url)
+    asked = asked._replace(only=_asked_in_a_job(spec, unit, asked.only))
     if not asked.endpoint:
         spec = _as_it_runs(project, spec)
     write(check_job(spec, templates_of(read_templates(project)), unit, asked).decode())
     return OK
 
 
+def _asked_in_a_job(spec: Spec, unit: UnitKey, only: Sequence[str]) -> Sequence[str]:
+    """The gates to name: a Job reaches no GitOps repository, so that it cannot know what a build was judged by."""
+    from gitops.spec.build import judged
+    from gitops.stages.gates import declared
+    from gitops.stages.served import GATE
+
+    model = spec.models[unit]
+    if only or not (model.validation and model.build) or judged(model.build) is None:
+        return only
+    note(f"{GATE} is not asked: a Job does not reach the GitOps repository, where the accuracy is registered")
+    return declared(model.validation)
+
+
 def _as_it_runs(project: Path, spec: Spec) -> Spec:
     """The spec with every model called as it is where it runs: the Service of a revision has its name."""
     from gitops.plan.revisions import revised
-    from gitops.world.places import wants_embedded
-    from gitops.world.worlds import World
 
-    world = World(spec, project, "embedded" if wants_embedded(False) else "real", progress, lambda: False)
     try:
-        return revised(spec, world.stored())
+        with _world(project, spec) as world:
+            return revised(spec, world.stored())
     except GitopsError as error:
         note(f"the GitOps repository cannot be read ({error.what}): if a revision runs, name its Service by --endpoint")
         return spec
-    finally:
-        world.close()
 
 
 def _check_only(validation: Validation, only: Sequence[str]) -> None:

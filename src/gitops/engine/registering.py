@@ -187,18 +187,10 @@ def _validated(session: Session, key: VersionKey, model: Model, made: _Made, end
 
 
 def _labelled(project: Path, model: Model, made: _Made) -> Labelled | None:
-    """The samples by which the build judged the model at last, and the accuracy that it was allowed to keep to."""
-    from gitops.spec.build import Prune, Quantize, judged
-    from gitops.stages.served import Labelled
+    from gitops.stages.served import labelled
 
-    place = judged(model.build) if model.build and made.built else None
-    if place is None or not (model.build and made.built):
-        return None
-    stage, figures = model.build.stages[place], made.built.stages[place].figures
-    assert isinstance(stage, Quantize | Prune)
-    assert stage.labelled
-    least = figures["accuracy-before-percent"] - (stage.max_accuracy_drop or 0.0)
-    return Labelled(project / stage.labelled, stage.output, least)
+    built = made.built
+    return labelled(project, model.build, [one.figures for one in built.stages]) if model.build and built else None
 
 
 @contextmanager

@@ -99,13 +99,17 @@ def run_gates(project: Path, name: str, model: Model, wanted: Wanted, report: Re
     if validation is None:
         hint = "add `validate: {golden: validation/cases.yaml}`"
         raise GitopsError("this model declares no gates", where=f"models.{name}.validate", hint=hint)
-    gates = _chosen(declared(validation), wanted.only)
+    gates = declared(validation)
+    if wanted.labelled and (served.GATE in wanted.only or _OF_ENDPOINTS.intersection(gates)):
+        gates = (*gates, served.GATE)
+    gates = _chosen(gates, wanted.only)
     return _Run(project, name, model, validation, wanted, report, gates).run()
 
 
 def _chosen(gates: Sequence[str], only: Iterable[str]) -> tuple[str, ...]:
-    if unknown := sorted(set(only) - set(GATES)):
-        raise GitopsError(f"there is no gate {listed(unknown)}", where="--only", hint=f"gates: {listed(GATES)}")
+    if unknown := sorted(set(only) - {*GATES, served.GATE}):
+        hint = f"gates: {listed((*GATES, served.GATE))}"
+        raise GitopsError(f"there is no gate {listed(unknown)}", where="--only", hint=hint)
     if absent := sorted(set(only) - set(gates)):
         hint = f"it declares {listed(gates)}" if gates else "it declares none"
         raise GitopsError(f"this model does not declare {listed(absent)}", where="--only", hint=hint)
@@ -126,7 +130,9 @@ class _Run:
         outcome = Outcome([], [])
         golden = self._cases(self.validation.golden)
         target = self._target() if _OF_ENDPOINTS.intersection(self.gates) else None
-        for gate in self._asked_for(target):
+        if target and not isinstance(target.dialect, Triton):
+            self.gates = tuple(gate for gate in self.gates if gate != served.GATE)
+        for gate in self.gates:
             if gate in _OF_ENDPOINTS and _not_ready(outcome):
                 outcome.results.append(GateResult(gate, (), note="not asked, because the model is not ready"))
                 continue
@@ -140,11 +146,6 @@ class _Run:
                 outcome.unasked.append(error)
                 outcome.results.append(GateResult(gate, (), note=f"could not be asked: {error}"))
         return outcome
-
-    def _asked_for(self, target: Target | None) -> Iterator[str]:
-        yield from self.gates
-        if self.wanted.labelled and target and isinstance(target.dialect, Triton):
-            yield served.GATE
 
     def _asked(
         self, gate: str, target: Target | None, golden: GoldenFile | None, outcome: Outcome

@@ -7,12 +7,13 @@ and so may answers. Tensors are asked by Triton's protocol.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gitops.errors import GitopsError
+from gitops.spec.build import Build, Prune, Quantize, judged
 from gitops.stages.endpoints import HttpEndpoint, Target, missing
 from gitops.stages.protocols.base import AskFailed, Description, Question, Tensor
 from gitops.stages.results import Check, GateResult
@@ -25,6 +26,7 @@ LABELS = "labels"
 MOST = 5_000
 """Rows that are asked, from the first on."""
 _AT_A_TIME = 8
+_BEFORE = "accuracy-before-percent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,19 @@ class Labelled:
     output: str | None
     """Which output scores the classes; by default the first."""
     least: float
+
+
+def labelled(project: Path, build: Build, measured: Sequence[Mapping[str, float]]) -> Labelled | None:
+    """The samples by which a build judged its model at last, and the accuracy that it may not fall below; None where
+    no stage bounds it. `measured` are the figures of the stages, as the build or its registration has them.
+    """
+    place = judged(build)
+    if place is None or place >= len(measured) or _BEFORE not in measured[place]:
+        return None
+    stage = build.stages[place]
+    assert isinstance(stage, Quantize | Prune)
+    assert stage.labelled
+    return Labelled(project / stage.labelled, stage.output, measured[place][_BEFORE] - (stage.max_accuracy_drop or 0.0))
 
 
 def run_served(target: Target, labelled: Labelled) -> GateResult:
