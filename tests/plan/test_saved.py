@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
+import hashlib
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
 
 import orjson
 import pytest
@@ -12,6 +18,7 @@ from hypothesis import strategies as st
 from gitops.errors import GitopsError
 from gitops.plan.model import FileChange, Making, Plan
 from gitops.plan.saved import difference, dump_plan, load_plan
+from gitops.plan.typed import fits
 from gitops.view.plan_json import plan_json
 from tests.plan.strategies import patient, plans
 from tests.view.plans import bump, drift, large
@@ -53,6 +60,33 @@ def test_cut_or_edited_is_refused(data: st.DataObject) -> None:
         load_plan(broken, "plan.json")
     assert caught.value.where == "plan.json"
     assert "gitops plan --out" in caught.value.hint
+
+
+def _places(value: object, path: tuple[object, ...] = ()) -> Iterator[tuple[object, ...]]:
+    """The way to everything in a document."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, below in inside:
+        yield (*path, key)
+        yield from _places(below, (*path, key))
+
+
+def _sealed_again(document: dict[str, Any]) -> bytes:
+    """As whoever may write the file can."""
+    document.pop("digest")
+    data = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+    return orjson.dumps(document | {"digest": f"sha256:{hashlib.sha256(data).hexdigest()}"})
+
+
+@pytest.mark.parametrize("other", [7, [], {}, "x", None, 1.5, True], ids=repr)
+def test_a_field_of_another_type_is_refused(other: object) -> None:
+    """Or fits: no value ends in an error of Python's, here or where the plan is used."""
+    saved = orjson.loads(dump_plan(bump()))
+    for path in list(_places(saved["saved"]["base"], ("base",))) + list(_places(saved["saved"]["making"], ("making",))):
+        document = copy.deepcopy(saved)
+        *way, last = path
+        functools.reduce(lambda at, key: at[key], way, document["saved"])[last] = other
+        with suppress(GitopsError):
+            assert fits(load_plan(_sealed_again(document), "plan.json"), Plan), path
 
 
 def test_reformatting_does_not_matter() -> None:

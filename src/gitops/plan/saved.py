@@ -33,6 +33,7 @@ from gitops.plan.model import (
     ReleaseChange,
 )
 from gitops.plan.observed import FieldChange, ResourceChange
+from gitops.plan.typed import fits
 from gitops.values import ObjectRef, Owner, UnitKey
 
 _AGAIN = "make the plan again with `gitops plan --out`"
@@ -63,7 +64,10 @@ def load_plan(data: bytes, path: str) -> Plan:
     if document.pop("digest", None) != _digest(document):
         raise GitopsError("this saved plan was cut or edited after it was made", where=path, hint=_AGAIN)
     try:
-        return _plan(document["saved"])
+        plan = _plan(document["saved"])
+        if not fits(plan, Plan):
+            raise TypeError("a field has a value of another type")
+        return plan
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise GitopsError("this plan was saved by another version of gitops", where=path, hint=_AGAIN) from error
 

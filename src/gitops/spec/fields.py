@@ -35,7 +35,7 @@ class SpecModel(BaseModel):
     )
 
 
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_DURATION = re.compile(r"(?:(\d{1,12})h)?(?:(\d{1,12})m)?(?:(\d{1,12})s)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -76,8 +76,9 @@ class Threshold(NamedTuple):
     relative: bool
 
 
-_RELATIVE = re.compile(r"(\d+(?:\.\d+)?)x stable")
-_ABSOLUTE = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|%)?")
+_NUMBER = r"\d{1,15}(?:\.\d{1,15})?"
+_RELATIVE = re.compile(rf"({_NUMBER})x stable")
+_ABSOLUTE = re.compile(rf"({_NUMBER})(ms|s|m|h|%)?")
 
 
 def parse_threshold(value: object) -> object:
