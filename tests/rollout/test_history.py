@@ -107,6 +107,14 @@ def test_text() -> None:
     assert history_text([], now=NOW) == "No release has been recorded yet.\n"
 
 
+@pytest.mark.parametrize("time", ["%cI", "3170843-11-07T09:46:39+00:00", "0001-01-01T00:00:00+23:59", ""])
+def test_a_commit_of_no_time(time: str) -> None:
+    """Git keeps any number as the date of a commit, and tells some of them in no form of a date."""
+    assert history_text(entries([commit(ONE, time)]), now=NOW).splitlines()[1].startswith("unknown  0123456789")
+    decided = commit(ONE.rstrip() + f"\nTime: {time}\n")
+    assert "30 min ago" in history_text(entries([decided]), now=NOW)
+
+
 def test_data() -> None:
     (data,) = json.loads(json.dumps(history_data(entries([commit(ONE)]))))
     assert data["specCommit"] == "b" * 40

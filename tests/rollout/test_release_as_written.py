@@ -1,6 +1,7 @@
 """Records are read by a pattern when they are exactly as written, and as YAML otherwise: both must agree."""
 
 import itertools
+import re
 from dataclasses import replace
 from fractions import Fraction
 
@@ -98,10 +99,30 @@ def test_names_stay_text_whatever_yaml_takes_them_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [(b"kind: Release", b"kind: Other"), (b"  replicas: 0\n", b""), (b"v1\n", b"v2\n")]
+    ("old", "new"),
+    [
+        (b"kind: Release", b"kind: Other"),
+        (b"  replicas: 0\n", b""),
+        (b"v1\n", b"v2\n"),
+        (b"replicas: 0", b"replicas: .inf"),
+        (b"replicas: 0", b"replicas: -5"),
+        (b"replicas: 0", b"replicas: 1000000000000000000000"),
+    ],
 )
 def test_edited_records_are_refused(old: bytes, new: bytes) -> None:
     data = dump_release(Release(UnitKey("dev", "chat"), ReleasedVersion("1", "d", "s"), Rendered("i")))
     assert old in data
     with pytest.raises(GitopsError, match="no release record"):
         parse_release(data.replace(old, new), "x")
+
+
+@pytest.mark.parametrize("edited", ["wave: -7", "step: -3", "step: .inf", "step: 1e300", "weight: .inf", "scale: -1"])
+def test_numbers_that_no_step_writes(edited: str) -> None:
+    """A wave before the first one ended every command with an error of Python's, also for other units."""
+    name = edited.partition(":")[0]
+    candidate = replace(ROLLOUTS["second wave"], step=1)
+    release = Release(UnitKey("dev", "chat"), ReleasedVersion("1", "d", "s"), Rendered("i"), candidate=candidate)
+    text = re.sub(rf"\b{name}: \d+", edited, dump_release(release).decode(), count=1)
+    assert edited in text
+    with pytest.raises(GitopsError, match="no release record"):
+        parse_release(text.encode(), "x")

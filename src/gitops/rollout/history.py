@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from gitops.errors import GitopsError
 from gitops.values import Commit, UnitKey
@@ -130,7 +130,7 @@ def _entry(
     # Of a commit of many units only its trailers say what became of each.
     several = sum(key in _UNITS for key, _ in commit.trailers) > 1
     return HistoryEntry(
-        time=commit.time,
+        time=_time(commit.time),
         commit=commit.id,
         environment=unit.environment,
         model=unit.model,
@@ -154,8 +154,10 @@ def _entry(
 
 
 def _time(text: str) -> str:
-    """The text if it is a time with a zone: anybody can write a commit with our trailers."""
+    """The text if it is a time with a zone: anybody can write a commit with our trailers, or of no year that is one."""
     try:
-        return text if datetime.fromisoformat(text).tzinfo else ""
-    except ValueError:
+        moment = datetime.fromisoformat(text)
+        moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         return ""
+    return text if moment.tzinfo else ""

@@ -132,7 +132,7 @@ def parse_registration(data: bytes, path: str) -> Registration:
             provenance=tuple(map(_text, raw.get("provenance", ()))),
             proofs=tuple(map(_proof, raw.get("signatures", ()))),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise GitopsError(
             "this is no registration that gitops wrote",
             where=path,

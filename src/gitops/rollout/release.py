@@ -137,11 +137,15 @@ def dump_release(release: Release) -> bytes:
     return (_HEADER + "\n".join(lines) + "\n").encode()
 
 
+_MOST = 1_000_000
+"""Of replicas, GPUs, steps and waves: no record that a step wrote has as many, or fewer than none."""
+
+
 def parse_release(data: bytes, path: str) -> Release:
     """Read a record back. Raises GitopsError with `path` when it is not one (somebody edited it)."""
     try:
         return _as_written(data) or _as_yaml(data)
-    except (UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise GitopsError(
             "this is no release record that gitops wrote",
             where=path,
@@ -216,10 +220,10 @@ def _candidate(data: Mapping[str, Any]) -> Candidate:
         started=seconds_of(data["started"]),
         since=seconds_of(data["since"]),
         entered=seconds_of(data["entered"]),
-        step=int(data["step"]),
+        step=_count(data["step"]),
         weight=_percent(data["weight"]),
         mirror=_percent(data["mirror"]),
-        wave=int(data.get("wave", 0)),
+        wave=_count(data.get("wave", 0)),
         scales=tuple(map(_percent, data.get("scales", ()))),
         clusters=tuple(tuple(map(_string, wave)) for wave in data.get("clusters", ())),
         hotfix=bool(data.get("hotfix", False)),
@@ -272,6 +276,12 @@ def _string(value: Any) -> str:
 def _percent(value: Any) -> int:
     if not 0 <= int(value) <= 100:
         raise ValueError("no percentage")
+    return int(value)
+
+
+def _count(value: Any) -> int:
+    if not 0 <= int(value) <= _MOST:
+        raise ValueError("no count")
     return int(value)
 
 
@@ -335,7 +345,7 @@ def _as_written(data: bytes) -> Release | None:
     commit, modified, inputs, trees, _, models, _ = found.groups("")[10:]
     return Release(
         unit=UnitKey(environment, model),
-        stable=ReleasedVersion(version, digest, since, gpu, int(gpus or 0), int(replicas)),
+        stable=ReleasedVersion(version, digest, since, gpu, _count(gpus or 0), _count(replicas)),
         rendered=Rendered(inputs, MappingProxyType(dict(_TREE.findall(trees)) if trees else {})),
         source=SpecSource(commit, bool(modified)),
         previous=previous,
@@ -357,8 +367,8 @@ def _as_yaml(data: bytes) -> Release:
             _string(stable["digest"]),
             _string(stable["since"]),
             _string(gpu.get("type", "")),
-            int(gpu.get("count", 0)),
-            int(stable["replicas"]),
+            _count(gpu.get("count", 0)),
+            _count(stable["replicas"]),
         ),
         rendered=Rendered(_string(rendered["inputs"]), MappingProxyType(dict(rendered.get("trees") or {}))),
         source=SpecSource(_string(spec.get("commit", "")), bool(spec.get("modified", False))),

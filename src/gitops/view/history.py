@@ -138,6 +138,8 @@ def _why(entry: HistoryEntry) -> str:
 
 
 def _when(time: str, now: datetime, absolute: bool) -> str:
+    if not time:
+        return "unknown"
     moment = datetime.fromisoformat(time).astimezone(UTC)
     age = now - moment
     if absolute or age < timedelta(0) or age >= _ABSOLUTE_AFTER:
