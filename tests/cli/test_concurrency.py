@@ -69,6 +69,8 @@ def checkout(shared: Project, path: Path) -> Project:
     """Somebody's clone of the spec, working on the same GitOps repository and cluster."""
     run_git(path.parent, "clone", "--quiet", str(shared.path), str(path))
     (path / ".gitops").symlink_to(shared.path / ".gitops")
+    with (path / ".git" / "info" / "exclude").open("a") as excluded:
+        excluded.write(".gitops\n")
     return Project(path, EMBEDDED)
 
 
