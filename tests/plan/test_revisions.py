@@ -16,6 +16,7 @@ from gitops.rollout.release import Release, ReleasedVersion, Rendered, dump_rele
 from gitops.rollout.replay import replay
 from gitops.rollout.state import Approval, ModelVersion, Rejection
 from gitops.spec.frozen import dump_model, runs_of
+from gitops.spec.images import DEFAULTS, RECORDED
 from gitops.spec.resolved import Spec
 from gitops.values import MAX_WORKLOAD_NAME, UnitKey, base_version, version_in_words, workload_name
 from tests.plan.repository import CANARY, CHAT, LATER, Tree, digest_of, write_spec
@@ -45,6 +46,53 @@ def finish(tree: Tree, wanted: Spec, unit: UnitKey = CHAT) -> None:
     for _ in range(10):
         tree.now += 600
         tree.look(wanted, unit, ready=100)
+
+
+# --- An upgrade with other default images ---------------------------------------------------------------------------
+
+
+def served_by_vllm(images: dict[str, str] | None = None) -> Spec:
+    """chat by vLLM, with no image of its own."""
+    pool = {"gpu": {"type": "L4", "count": 1}, "max": 4}
+    place = {"clusters": {"dev-cluster": {"provider": "embedded", "nodePools": {"l4": pool}}}, "images": images or {}}
+    serve = {"runtime": "vllm", "image": None, "gpu": {"type": "L4", "count": 1}}
+    artifact = {"uri": "s3://acme/chat", "digest": digest_of("a"), "format": "safetensors"}
+    return write_spec({"chat": ONE}, {"dev": place}, rollout=CANARY, serve=serve, artifact=artifact)
+
+
+@pytest.fixture
+def released_before() -> Tree:
+    """A repository whose record is of a time when records named no default image."""
+    spec, made = served_by_vllm(), Tree()
+    model = spec.models[CHAT]
+    serve = model.serve.model_copy(update={"image": None, "fetch_image": None, "args": {}})
+    made.release_spec(replace(spec, models={CHAT: model.model_copy(update={"serve": serve})}))
+    assert "image" not in made.release(CHAT).models["1.0.0"]
+    return made
+
+
+def test_another_default_image_walks_beside_pods_that_stay(released_before: Tree) -> None:
+    path = "clusters/dev-cluster/dev/chat/1.0.0/deployment.yaml"
+    pods = released_before.files[path]
+    assert RECORDED["vllm"].encode() in pods
+    wanted = served_by_vllm()
+    (started,) = released_before.plan(wanted).releases
+    assert (started.decision, started.previous) == ("start", "1.0.0")
+    released_before.now += 60
+    released_before.look(wanted, CHAT, ready=100)
+    assert released_before.files[path] == pods, "stable keeps what it was released with"
+    revision = path.replace("1.0.0", released_before.called(wanted).models[CHAT].version)
+    assert DEFAULTS["vllm"].encode() in released_before.files[revision]
+
+
+def test_the_former_default_image_by_name_changes_no_pod(released_before: Tree) -> None:
+    pods = {path: data for path, data in released_before.files.items() if path.endswith("/deployment.yaml")}
+    wanted = served_by_vllm(dict(RECORDED))
+    assert released_before.called(wanted).models[CHAT].version == "1.0.0"
+    assert not any(kinds(released_before, wanted))
+    released_before.now += 60
+    released_before.look(wanted, CHAT, ready=100)
+    assert {path: released_before.files[path] for path in pods} == pods
 
 
 # --- What is a revision --------------------------------------------------------------------------------------

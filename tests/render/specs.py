@@ -11,7 +11,7 @@ import yaml
 from gitops.render.live import Live, Waves
 from gitops.render.templates import Templates, templates_of
 from gitops.spec.environment import Environment
-from gitops.spec.load import load_spec
+from gitops.spec.load import completed, load_spec
 from gitops.spec.pipeline import Model, Pipeline
 from gitops.spec.resolved import SourceFile, Spec
 from gitops.values import UnitKey
@@ -44,7 +44,7 @@ def build_spec(pipeline: dict[str, Any], environments: Mapping[str, dict[str, An
     return Spec(
         pipeline=parsed,
         environments=files,
-        models=models,
+        models=completed(parsed, files, models),
         clusters=clusters,
         cluster_environments={
             key: tuple(name for name, environment in files.items() if key in environment.clusters) for key in clusters

@@ -11,12 +11,12 @@ import yaml
 from gitops.errors import GitopsError
 from gitops.render.artifact import FETCH_ENV_PREFIXES, fetch, fetch_env
 from gitops.render.renderer import Renderer
-from gitops.render.runtimes import DEFAULT_IMAGES
+from gitops.spec.images import DEFAULTS, RECORDED
 from gitops.values import UnitKey
 from tests.render.specs import DIGEST, project_templates, small
 
 TEMPLATES = project_templates()
-KSERVE, ORAS = DEFAULT_IMAGES["fetch-model"], DEFAULT_IMAGES["fetch-oci"]
+KSERVE, ORAS = RECORDED["fetchModel"], RECORDED["fetchOci"]
 ACCOUNT = {"AZURE_STORAGE_ACCOUNT_NAME": "acmestore"}
 AT_A_DIGEST = f"registry.example.com:5000/acme/chat@{DIGEST}"
 
@@ -54,7 +54,7 @@ def test_oras_pulls_what_lies_in_a_registry(reference: str) -> None:
 
 
 def test_images_are_pinned() -> None:
-    assert all(re.search(r":v?\d+(\.\d+)+", image) for image in DEFAULT_IMAGES.values())
+    assert all(re.search(r":v?\d+(\.\d+)+", image) for image in DEFAULTS.values())
 
 
 @pytest.mark.parametrize("env", [{}, {"AZURE_STORAGE_ACCOUNT_NAME": ""}, {"AZURE_STORAGE_ACCOUNT_NAME": "a/b?c"}])

@@ -23,6 +23,7 @@ from gitops.spec.pipeline import OptionValue
             ["a=/a", {"name": "b", "path": "/b"}],
             ("--lora-modules", "a=/a", '{"name": "b", "path": "/b"}'),
         ),
+        ("cudagraph-capture-sizes", [1, 2], ("--cudagraph-capture-sizes", "1", "2")),
         ("cuda-graph-sizes", [1, 2], ("--cuda-graph-sizes", "1", "2")),
         ("middleware", ["acme.Auth", "acme.Limit"], ("--middleware=acme.Auth", "--middleware=acme.Limit")),
         ("of-another-version", {"a": ["ü", None]}, ('--of-another-version={"a": ["ü", null]}',)),

@@ -1,5 +1,5 @@
 """Pods on GPUs that a plan replaces in place, under the version that they have: how that goes, and whether a full pool
-lets it. A new version or revision walks; this is about a template, a default image and `revisions: at-once`."""
+lets it. A new version or revision walks; this is about a template and `revisions: at-once`."""
 
 from __future__ import annotations
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from gitops.errors import GitopsError
-from gitops.render.runtimes.base import DEFAULT_IMAGES, MODELS_DIR
+from gitops.render.runtimes.base import MODELS_DIR
 from gitops.spec.azure import ACCOUNT_VARIABLE, azure_place
+from gitops.spec.images import RECORDED, fetched_by
 from gitops.spec.pipeline import SecretRef
 
 FETCH_ENV_PREFIXES = ("AWS_", "AZ_", "AZURE_", "GOOGLE_", "HF_", "S3_", "STORAGE_")
@@ -25,14 +26,16 @@ class Fetch(NamedTuple):
     args: tuple[str, ...]
 
 
-def fetch(uri: str, env: Mapping[str, str | SecretRef]) -> Fetch:
-    """How an artifact gets into `MODELS_DIR`; `env` is that of the model.
+def fetch(uri: str, env: Mapping[str, str | SecretRef], image: str | None = None) -> Fetch:
+    """How an artifact gets into `MODELS_DIR`; `env` and `image` are those of the model. A spec that is loaded names an
+    image for every model; a record may be older than that.
 
     Raises GitopsError for a container of Azure whose account nothing names.
     """
+    image = image or RECORDED[fetched_by(uri)]
     if uri.startswith("oci://"):
-        return Fetch(DEFAULT_IMAGES["fetch-oci"], ("pull", "-o", MODELS_DIR, uri.removeprefix("oci://")))
-    return Fetch(DEFAULT_IMAGES["fetch-model"], (_kserve_uri(uri, env), MODELS_DIR))
+        return Fetch(image, ("pull", "-o", MODELS_DIR, uri.removeprefix("oci://")))
+    return Fetch(image, (_kserve_uri(uri, env), MODELS_DIR))
 
 
 def _kserve_uri(uri: str, env: Mapping[str, str | SecretRef]) -> str:

@@ -67,7 +67,7 @@ def model_context(name: str, model: Model) -> Context:
     """What depends on the model and not on where it runs."""
     runtime = runtime_of(model).container(name, model)
     serve, artifact = model.serve, model.artifact
-    download = fetch(artifact.uri, serve.env)
+    download = fetch(artifact.uri, serve.env, serve.fetch_image)
     verified = [MODELS_DIR, artifact.digest, artifact.uri, name]
     return {
         "model": name,

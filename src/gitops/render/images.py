@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gitops.render.runtimes.base import DEFAULT_IMAGES
+from gitops.spec.images import DEFAULTS
 from gitops.spec.resolved import Spec
 
 
@@ -13,6 +13,7 @@ def unpinned(spec: Spec) -> Iterator[str]:
     for image, place in spec.tagged.items():
         yield f"{place}: {image} has no digest, so what it means can change: write {image}@sha256:…"
     serves = [model.serve for model in spec.models.values()]
-    used = {DEFAULT_IMAGES[serve.runtime] for serve in serves if serve.image is None}
-    if loose := sorted(image for image in used if "@" not in image):
-        yield f"default images without a digest: {', '.join(loose)}; name them with their digests in `serve.image`"
+    used = {image for serve in serves for image in (serve.image, serve.fetch_image)} - spec.tagged.keys()
+    loose = [f"{image} (`images.{field}`)" for field, image in DEFAULTS.items() if image in used and "@" not in image]
+    if loose:
+        yield f"default images without a digest: {', '.join(loose)}; name them with their digests there"

@@ -11,6 +11,7 @@ from gitops.spec.build import contradictions as build_contradictions
 from gitops.spec.check_options import triton_options, vllm_options
 from gitops.spec.documents import Finding
 from gitops.spec.draft import Draft, Subject
+from gitops.spec.images import moving
 from gitops.spec.pipeline import NetworkPlace, VllmServe
 from gitops.spec.problems import Path, listed, shorten
 from gitops.spec.unbuilt import UNBUILT
@@ -130,16 +131,10 @@ def _account(subject: Subject) -> Iterator[Finding]:
 
 
 def _image(subject: Subject) -> Iterator[Finding]:
-    if not (image := subject.model.serve.image):
-        return
-    name, _, digest = image.partition("@")
-    tag = name.rpartition("/")[2].partition(":")[2]
-    hint = "name a version, such as :1.4.2, or a digest"
-    if tag == "latest":
-        message = "`latest` means another image every time"
-        yield subject.finding(("serve", "image"), message, hint)
-    elif not tag and not digest:
-        yield subject.finding(("serve", "image"), "the image has no tag and no digest", hint)
+    serve = subject.model.serve
+    for key, image in (("image", serve.image), ("fetchImage", serve.fetch_image)):
+        if image and (wrong := moving(image)):
+            yield subject.finding(("serve", key), *wrong)
 
 
 def _pool(subject: Subject) -> Iterator[Finding]:

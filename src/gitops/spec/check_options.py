@@ -19,7 +19,7 @@ def vllm_options(subject: Subject) -> Iterator[Finding]:
     serve = subject.model.serve
     if not isinstance(serve, VllmServe):
         return
-    known = is_known(serve.image)
+    known = all(map(is_known, (serve.image,) if serve.image else subject.servers))
     for name, value in serve.args.items():
         if wrong := taken(name) or _contradicts(serve, name, value) or wrong_value(name, value, known=known):
             yield subject.finding(("serve", "args", name), *wrong)

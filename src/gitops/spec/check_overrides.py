@@ -65,10 +65,11 @@ def _halves(base: Mapping[str, Any], change: Mapping[str, Any]) -> Iterator[_Wro
 
 
 def _unpinned(base: Mapping[str, Any], change: Mapping[str, Any]) -> Iterator[_Wrong]:
-    path: Path = ("serve", "image")
-    before, after = _at(base, path), _at(change, path)
-    if isinstance(before, str) and isinstance(after, str) and "@" in before and "@" not in after:
-        yield path, "the image has a digest in pipeline.yaml, and none here", "add @sha256:…"
+    for key in ("image", "fetchImage"):
+        path: Path = ("serve", key)
+        before, after = _at(base, path), _at(change, path)
+        if isinstance(before, str) and isinstance(after, str) and "@" in before and "@" not in after:
+            yield path, "the image has a digest in pipeline.yaml, and none here", "add @sha256:…"
 
 
 class _Nothing:

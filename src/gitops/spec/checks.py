@@ -10,6 +10,7 @@ from gitops.spec.check_capacity import capacity
 from gitops.spec.check_ci import runners
 from gitops.spec.check_clusters import cluster_definitions, clusters
 from gitops.spec.check_environments import environments
+from gitops.spec.check_images import images
 from gitops.spec.check_models import models, repository
 from gitops.spec.check_names import hostnames, namespaces, workload_names
 from gitops.spec.check_namespaces import places, system_namespaces
@@ -142,6 +143,7 @@ CHECKS: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     rollouts,
     models,
     overrides,
+    images,
     workload_names,
     namespaces,
     hostnames,

@@ -20,6 +20,8 @@ class Subject:
     name: str
     model: Model
     environment: str | None
+    servers: tuple[str, ...] = ()
+    """Images of vLLM that run where the model names none."""
 
     def finding(self, path: Path, message: str, hint: str = "", near: tuple[Path, ...] = ()) -> Finding:
         """A finding about `path` inside the model; `near` are other paths inside it that play a part."""
@@ -45,15 +47,18 @@ class Draft:
     damaged: frozenset[str]
     written: Mapping[str, Any]
     """The models of `pipeline.yaml` as the file has them: without defaults, and not checked."""
+    servers: Mapping[str, str]
+    """For each environment the image of vLLM that runs where a model names none."""
 
     def subjects(self) -> Iterator[Subject]:
         """Every distinct model once: each of the pipeline, and each that an environment changes."""
+        everywhere = tuple(self.servers.values())
         for name, model in self.pipeline.models.items():
-            yield Subject(name, model, None)
+            yield Subject(name, model, None, everywhere)
         for unit, model in self.models.items():
             if self.pipeline.models.get(unit.model) is not model:
-                yield Subject(unit.model, model, unit.environment)
+                yield self.subject(unit)
 
     def subject(self, unit: UnitKey) -> Subject:
         """The model of a unit, for findings that hold in its environment only."""
-        return Subject(unit.model, self.models[unit], unit.environment)
+        return Subject(unit.model, self.models[unit], unit.environment, (self.servers[unit.environment],))

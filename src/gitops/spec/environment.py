@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from gitops.spec.fields import Duration, KubernetesName, Name, ObjectName, OneLine, SpecModel
+from gitops.spec.images import Images
 from gitops.spec.pipeline import Gpu, NetworkPlace, Peer
 from gitops.spec.pods import LabelKey as LabelKey
 from gitops.spec.pods import LabelValue as LabelValue
@@ -282,6 +283,8 @@ class Environment(SpecModel):
     """Clusters in the order in which a rollout reaches them; each wave goes through all steps. By default one wave."""
     hotfix: Literal["denied", "allowed"] = "denied"
     """Whether a person may start a version here that the environment before has not verified."""
+    images: Images = Images()
+    """What runs here in place of the default images, before those of `pipeline.yaml`."""
     models: dict[Name, dict[str, Any]] = {}
     """What differs here: mappings are merged into the model, lists and scalars replace, null removes."""
     exclude: Annotated[tuple[Name, ...], Field(max_length=10_000, strict=False)] = ()

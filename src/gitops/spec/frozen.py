@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from gitops.errors import GitopsError
+from gitops.spec.images import without_recorded
 from gitops.spec.lenient import read_leniently
 from gitops.spec.pipeline import Model
 from gitops.values import base_version
@@ -36,7 +37,8 @@ def runs_of(model: Model) -> str:
     is what the version is called.
     """
     data = model.model_dump(mode="json", exclude_none=True, include={"artifact": True, "serve": True})
-    serve = {key: value for key, value in data["serve"].items() if key not in _IN_PLACE}
+    serve = without_recorded(data["serve"], model.artifact.uri)
+    serve = {key: value for key, value in serve.items() if key not in _IN_PLACE}
     return "sha256:" + hashlib.sha256(_line({"artifact": data["artifact"], "serve": serve}).encode()).hexdigest()
 
 

@@ -14,10 +14,12 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from gitops.spec.check_secrets import problems_without_values, secrets
 from gitops.spec.checks import CHECKS
+from gitops.spec.complete import complete
 from gitops.spec.documents import Document, Documents, Finding
 from gitops.spec.draft import Draft
 from gitops.spec.environment import Cluster, Environment
 from gitops.spec.explain import Spot, explain, spots
+from gitops.spec.images import chosen
 from gitops.spec.pinning import tagged
 from gitops.spec.pipeline import Model, Pipeline
 from gitops.spec.problems import Problem, SpecError
@@ -232,6 +234,7 @@ def _draft(
         known_rollouts=frozenset(raw["rollouts"]),
         damaged=damaged,
         written=raw["models"],
+        servers={name: chosen(pipeline.images, one.images)["vllm"] for name, one in environments.items()},
     )
 
 
@@ -249,7 +252,22 @@ def _spec(
         for cluster_name, cluster in environment.clusters.items():
             clusters.setdefault(cluster_name, cluster)
             on[cluster_name] = (*on.get(cluster_name, ()), name)
-    return Spec(pipeline, ordered, models, clusters, on, _digest(sources), by_tag)
+    whole = completed(pipeline, environments, models)
+    return Spec(pipeline, ordered, whole, clusters, on, _digest(sources), by_tag)
+
+
+def completed(
+    pipeline: Pipeline, environments: Mapping[str, Environment], models: Mapping[UnitKey, Model]
+) -> dict[UnitKey, Model]:
+    """The models with what their pods run by default; one that several environments share stays the same object."""
+    images = {name: chosen(pipeline.images, one.images) for name, one in environments.items()}
+    made: dict[tuple[int, frozenset[tuple[str, str]]], Model] = {}
+    keys = {name: frozenset(one.items()) for name, one in images.items()}
+    for unit, model in models.items():
+        key = (id(model), keys[unit.environment])
+        if key not in made:
+            made[key] = complete(model, images[unit.environment])
+    return {unit: made[id(model), keys[unit.environment]] for unit, model in models.items()}
 
 
 def _digest(sources: Sequence[SourceFile]) -> str:

@@ -6,9 +6,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from gitops.spec.documents import Document, Documents
+from gitops.spec.images import DEFAULTS
 from gitops.spec.problems import Path
 
-_PLACES = frozenset({("serve", "image"), ("job", "image"), ("gpu", "image"), ("gitlab", "image")})
+_PLACES = frozenset(
+    {
+        ("serve", "image"),
+        ("serve", "fetchImage"),
+        ("job", "image"),
+        ("gpu", "image"),
+        ("gitlab", "image"),
+        *(("images", field) for field in DEFAULTS),
+    }
+)
 """Where images stand that run, by the last two keys. What `package` builds is named by its commit."""
 
 

@@ -22,6 +22,7 @@ from gitops.spec.fields import (
     SpecModel,
     Version,
 )
+from gitops.spec.images import Images
 from gitops.spec.parts import Gpu as Gpu
 from gitops.spec.parts import GpuType as GpuType
 from gitops.spec.parts import OptionValue as OptionValue
@@ -110,8 +111,8 @@ class Replicas(SpecModel):
     max: Annotated[int, Field(ge=1, le=1000)] = 1
     autoscaling: Autoscaling = Autoscaling()
     surge: Annotated[int, Field(ge=0, le=1)] | None = None
-    """Pods beyond these while pods are replaced in place (another template or default image). By default 1; with 0 an
-    old pod ends before its new one starts, which a full GPU pool needs."""
+    """Pods beyond these while pods are replaced in place (another template, `revisions: at-once`). By default 1; with 0
+    an old pod ends before its new one starts, which a full GPU pool needs."""
 
 
 class NetworkPlace(SpecModel):
@@ -141,6 +142,10 @@ class ServeBase(SpecModel):
     """What every runtime understands."""
 
     image: Image | None = None
+    """The server; by default that of the runtime in `images`."""
+    fetch_image: Image | None = None
+    """What downloads the artifact before the server starts, and checks it; by default `images.fetchModel`, and
+    `images.fetchOci` for an artifact in a registry."""
     gpu: Gpu | None = None
     pool: Name | None = None
     """Node pool to run on; by default the first pool of the cluster that has the GPU type and enough of them."""
@@ -233,6 +238,8 @@ class Pipeline(SpecModel):
     """Environments in the order in which a version reaches them; each has a file in `environments/`."""
     models: Annotated[dict[Name, Model], Field(min_length=1)]
     rollouts: Annotated[dict[Name, Rollout], Field(min_length=1)]
+    images: Images = Images()
+    """What runs in place of the default images."""
     signatures: Signatures | None = None
     """Whose signatures a version needs before it is released."""
     ci: Ci | None = None

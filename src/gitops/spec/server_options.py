@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from gitops.spec.parts import OptionValue, Scalar
 from gitops.spec.problems import listed, shorten, suggestion
-from gitops.spec.vllm_options import CHOICES, IMAGE, OPTIONS, VERSION
+from gitops.spec.vllm_options import CHOICES, DIGEST, FORMER, IMAGE, OPTIONS, VERSION
 
 Wrong = tuple[str, str]
 """What is wrong with an option, and what to write."""
@@ -25,7 +25,9 @@ class Ours(NamedTuple):
 
 _ADDRESS = Ours("the Service and the probes expect the server where rendering puts it", "remove it")
 _ONE_SERVER = Ours("every replica is a server of its own", "remove it; set `serve.replicas`")
+_GPUS = Ours("a replica has the GPUs that the spec says", "remove it; set `serve.gpu` and `serve.parallelism`")
 _PLAIN = Ours("the probes and Prometheus speak plain HTTP to the server", "remove it; end TLS at the gateway")
+_TLS = ("ssl-keyfile", "ssl-certfile", "ssl-ca-certs", "ssl-cert-reqs", "ssl-ciphers", "enable-ssl-refresh")
 OURS = {
     "model": Ours("the server gets the model's artifact", "remove it; set `artifact.uri`"),
     "revision": Ours(
@@ -39,21 +41,26 @@ OURS = {
     "hf-token": Ours("a token does not belong in Git", "remove it; set `serve.env.HF_TOKEN: {secret: …, key: …}`"),
     **dict.fromkeys(("host", "port", "uds"), _ADDRESS),
     **dict.fromkeys((name for name in OPTIONS if name.startswith("data-parallel-")), _ONE_SERVER),
-    "headless": _ONE_SERVER,
-    **dict.fromkeys(("ssl-keyfile", "ssl-certfile", "ssl-ca-certs", "ssl-cert-reqs", "enable-ssl-refresh"), _PLAIN),
+    **dict.fromkeys(("headless", "nnodes", "node-rank", "master-addr", "master-port"), _ONE_SERVER),
+    **dict.fromkeys(("device-ids", "prefill-context-parallel-size"), _GPUS),
+    "grpc": Ours("the probes, Prometheus and the gateway speak HTTP to the server", "remove it"),
+    **dict.fromkeys(_TLS, _PLAIN),
 }
 """Options of vLLM that rendering sets, or that would take a replica away from its Service, its probes or its GPUs."""
 
 _BOOLEAN_WORDS = ("yes", "no", "on", "off", "true", "false")
 _INTEGER = re.compile(r"[+-]?\d+")
-_SIZE = re.compile(r"\d+(\.\d+)?[kmg]|\d+[KMG]|\d+")
+_SIZE = re.compile(r"\d+(\.\d+)?[kmgt]|\d+[KMGT]|\d+")
+_LENGTH = re.compile(rf"{_SIZE.pattern}|-1|(?i:auto)")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
 def is_known(image: str | None) -> bool:
-    """Whether the image has the version whose options are known. Any other may have more, fewer or others."""
-    name = (image or f"{IMAGE}:v{VERSION}").partition("@")[0]
-    return name.removeprefix("docker.io/") == f"{IMAGE}:v{VERSION}"
+    """Whether the image has the version whose options are known, by name or, from a mirror, by digest; None is the
+    default. Any other may have more, fewer or others.
+    """
+    name, _, digest = (image or f"{IMAGE}:v{VERSION}").partition("@")
+    return digest == DIGEST or name.removeprefix("docker.io/") == f"{IMAGE}:v{VERSION}"
 
 
 def taken(name: str) -> Wrong | None:
@@ -72,7 +79,7 @@ def wrong_value(name: str, value: OptionValue, *, known: bool) -> Wrong | None:
 
 def _wrong_many(name: str, value: list[JsonValue] | dict[str, JsonValue], *, known: bool) -> Wrong | None:
     """What is wrong with a list or a map: which of them an option takes, and how, only its kind can say."""
-    kind = OPTIONS.get(name)
+    kind = OPTIONS.get(name) or (None if known else FORMER.get(name))
     if kind is None:
         if known:
             return _unknown(name)
@@ -159,7 +166,7 @@ def _fits(kind: str, text: str) -> bool:
     return not (kind == "text-or-json" and text.lstrip().startswith("{")) or isinstance(_parsed(text), dict)
 
 
-_PATTERNS = {"integer": _INTEGER, "integers": _INTEGER, "size": _SIZE, "number": _NUMBER}
+_PATTERNS = {"integer": _INTEGER, "integers": _INTEGER, "size": _SIZE, "length": _LENGTH, "number": _NUMBER}
 _JSON: dict[str, type] = {"json": dict, "json-list": list}
 _FORMS = {
     "flag": "write true or false",
@@ -167,6 +174,7 @@ _FORMS = {
     "integer": "write a whole number",
     "integers": "write a whole number, or a list",
     "size": "write a whole number, or one such as 8k (8000) or 8K (8192)",
+    "length": "write a whole number, one such as 8k (8000) or 8K (8192), or auto",
     "number": "write a number",
     "text": "write text",
     "texts": "write text, or a list",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gitops.render.runtimes import custom, triton, vllm
-from gitops.render.runtimes.base import DEFAULT_IMAGES, Container, Runtime
+from gitops.render.runtimes.base import Container, Runtime
 from gitops.spec.pipeline import Model
 
-__all__ = ["DEFAULT_IMAGES", "RUNTIMES", "Container", "Runtime", "runtime_of"]
+__all__ = ["RUNTIMES", "Container", "Runtime", "runtime_of"]
 
 RUNTIMES: dict[str, Runtime] = {
     "vllm": vllm.Vllm(),

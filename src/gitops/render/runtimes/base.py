@@ -7,22 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from gitops.spec.pipeline import Model
-
-DEFAULT_IMAGES = {
-    "vllm": "vllm/vllm-openai:v0.11.0",
-    "triton": "nvcr.io/nvidia/tritonserver:25.08-py3",
-    "fetch-model": "kserve/storage-initializer:v0.15.2",
-    "fetch-oci": "ghcr.io/oras-project/oras:v1.3.2",
-}
-"""Images where the spec names none, by runtime; `fetch-model` downloads the artifact before the server starts, or
-`fetch-oci` where it lies in a registry. Both need a shell: they check what they fetched.
-"""
+from gitops.spec.images import RECORDED
+from gitops.spec.pipeline import Model, Serve
 
 LoadMetric = Literal["requests-running", "queue-length"]
 
 MODELS_DIR = "/models"
 """Where the artifact lies, for the download and (unless a runtime wants it elsewhere) for the server."""
+
+
+def image_of(serve: Serve) -> str:
+    """The server's image. A spec that is loaded names one for every model; a record may be older than that."""
+    return serve.image or RECORDED[serve.runtime]
 
 
 @dataclass(frozen=True, slots=True)

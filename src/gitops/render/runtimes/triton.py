@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from gitops.render.runtimes.base import DEFAULT_IMAGES, MODELS_DIR, Container, LoadMetric
+from gitops.render.runtimes.base import MODELS_DIR, Container, LoadMetric, image_of
 from gitops.spec.pipeline import Model, TritonServe
 
 _BACKENDS = {"onnx": ("onnxruntime", "model.onnx"), "tensorrt": ("tensorrt", "model.plan")}
@@ -33,7 +33,7 @@ class Triton:
         single = model.artifact.format in _BACKENDS
         root = f"{MODELS_DIR}/{name}"
         return Container(
-            image=serve.image or DEFAULT_IMAGES["triton"],
+            image=image_of(serve),
             command=("tritonserver",),
             args=_ARGS,
             env={"HOME": "/tmp"},  # noqa: S108  # a volume of the pod's own

@@ -6,9 +6,9 @@ import json
 
 from pydantic import JsonValue
 
-from gitops.render.runtimes.base import DEFAULT_IMAGES, MODELS_DIR, Container, LoadMetric
+from gitops.render.runtimes.base import MODELS_DIR, Container, LoadMetric, image_of
 from gitops.spec.pipeline import Model, OptionValue, VllmServe
-from gitops.spec.vllm_options import OPTIONS
+from gitops.spec.vllm_options import FORMER, OPTIONS
 
 _PORT = 8000
 # The image is made for root: without a passwd entry PyTorch asks USER, and every cache needs a place of its own.
@@ -40,7 +40,7 @@ class Vllm:
             ours["pipeline-parallel-size"] = serve.parallelism.pipeline
         options = {**ours, **serve.args, **ours}
         return Container(
-            image=serve.image or DEFAULT_IMAGES["vllm"],
+            image=image_of(serve),
             command=("vllm", "serve"),
             args=(MODELS_DIR, *(word for key, value in options.items() for word in option(key, value))),
             env=_ENV,
@@ -61,7 +61,7 @@ def option(key: str, value: OptionValue) -> tuple[str, ...]:
     """
     if isinstance(value, bool):
         return (f"--{key}" if value else f"--no-{key}",)
-    kind = OPTIONS.get(key)
+    kind = OPTIONS.get(key) or FORMER.get(key)
     if isinstance(value, list) and kind in ("texts", "integers"):
         return (f"--{key}", *map(_word, value))
     if isinstance(value, list) and kind == "repeated":
