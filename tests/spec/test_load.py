@@ -50,8 +50,7 @@ def test_an_unchanged_model_is_one_object(base: dict[str, bytes]) -> None:
             staging=b"models: {chat: {version: 1.0.1, artifact: {uri: s3://m/1, digest: 'sha256:" + b"a" * 64 + b"'}}}",
         )
     )
-    assert spec.models[UnitKey("dev", "chat")] is spec.pipeline.models["chat"]
-    assert spec.models[UnitKey("production", "chat")] is spec.pipeline.models["chat"]
+    assert spec.models[UnitKey("dev", "chat")] is spec.models[UnitKey("production", "chat")]
     assert spec.models[UnitKey("staging", "chat")].version == "1.0.1"
     assert spec.cluster_environments == {"local": ("dev", "staging", "production")}
 
