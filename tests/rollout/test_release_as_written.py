@@ -116,11 +116,13 @@ def test_edited_records_are_refused(old: bytes, new: bytes) -> None:
         parse_release(data.replace(old, new), "x")
 
 
-@pytest.mark.parametrize("edited", ["wave: -7", "step: -3", "step: .inf", "step: 1e300", "weight: .inf", "scale: -1"])
+@pytest.mark.parametrize(
+    "edited", ["wave: -7", "step: -3", "step: .inf", "step: 1e300", "weight: .inf", "scale: -1", "scale: 0"]
+)
 def test_numbers_that_no_step_writes(edited: str) -> None:
     """A wave before the first one ended every command with an error of Python's, also for other units."""
     name = edited.partition(":")[0]
-    candidate = replace(ROLLOUTS["second wave"], step=1)
+    candidate = replace(ROLLOUTS["second wave"], step=1, weight=10)
     release = Release(UnitKey("dev", "chat"), ReleasedVersion("1", "d", "s"), Rendered("i"), candidate=candidate)
     text = re.sub(rf"\b{name}: \d+", edited, dump_release(release).decode(), count=1)
     assert edited in text

@@ -12,7 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from gitops.spec import environment, fields, parts
 from gitops.spec.check_models import _NO_BRANCH
+from gitops.spec.fields import parse_duration, parse_threshold
 from gitops.spec.quantities import QUANTITY_PATTERN, amount, canonical
+from gitops.spec.server_options import wrong_value
 
 HEX = "be178c0543eb17f5f3043021c9e5fcf30285e557a4fc309cce97ff9ca6182912"
 
@@ -279,3 +281,13 @@ def test_branches(branch: str) -> None:
 @pytest.mark.parametrize("branch", ["a..b", "a//b", "a/", "a.", "a/.b", "a.lock", "a.lock/b", "a./b"])
 def test_no_branches(branch: str) -> None:
     assert _NO_BRANCH.search(branch)
+
+
+def test_long_numbers_are_refused_at_once() -> None:
+    """Python converts no more than 4300 digits, and a pattern that goes back over them takes for ever."""
+    digits = "9" * 400_000
+    with pytest.raises(ValueError, match="is not a duration"):
+        parse_duration(f"{digits}s")
+    with pytest.raises(ValueError, match="is not a threshold"):
+        parse_threshold(f"{digits}x stable")
+    assert wrong_value("gpu-memory-utilization", f"{digits}!", known=True)

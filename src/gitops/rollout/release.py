@@ -211,6 +211,8 @@ def _candidate_data(one: Candidate) -> dict[str, Any]:
 
 def _candidate(data: Mapping[str, Any]) -> Candidate:
     pause = data.get("pause")
+    if (_percent(data["weight"]) or _percent(data["mirror"])) and not _percent(data["scale"]):
+        raise ValueError("traffic without pods")
     if data["stage"] not in _STAGES or (pause and pause["cause"] not in _CAUSES):
         raise ValueError("stage or cause")
     return Candidate(
