@@ -471,6 +471,27 @@ def test_evidence_begins_anew_when_the_rollout_is_resumed() -> None:
     assert going(walk.state).resumed == walk.seen.now
     walk.look(900)
     assert (going(walk.state).weight, going(walk.state).resumed) == (50, 0)
+    assert going(walk.state).earlier == (walk.seen.now - 900,), "of the weight before, since the resume"
+
+
+def test_a_rollout_knows_when_its_weights_were_set() -> None:
+    walk = at_weight(1)
+    first = going(walk.state).since
+    assert going(walk.state).earlier == (), "what it had before its first traffic is none"
+    while going(walk.state).weight < 10:
+        walk.look(60)
+    second = going(walk.state).since
+    assert going(walk.state).earlier == (first,)
+    while going(walk.state).weight < 50:
+        walk.look(60)
+    assert going(walk.state).earlier == (first, second)
+
+
+def test_what_a_person_accepted_does_not_accuse_at_the_next_weight() -> None:
+    walk = at_weight(10).given(results=saying("warn"))
+    walk.until("paused").say("resume")
+    walk.look(900)
+    assert (going(walk.state).weight, going(walk.state).earlier) == (50, ())
 
 
 @pytest.mark.parametrize("status", ["no data", "too few samples"])

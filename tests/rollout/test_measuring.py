@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from statistics import NormalDist
 
@@ -14,10 +15,11 @@ from hypothesis import strategies as st
 
 from benchmarks.analysis.world import HISTORY, LOOKS, Scenario, World, play, value
 from gitops.rollout import histograms
-from gitops.rollout.measuring import Asked, alpha_each, assess
+from gitops.rollout.measuring import ALPHA, Asked, assess, levels
 from gitops.rollout.series import Answer, Datum, Histogram, Look, Series, Unanswered
 from gitops.rollout.statistics import Counts
 from gitops.rollout.verdicts import QueryFailure, Result, Verdict
+from gitops.rollout.windows import Whole
 from gitops.spec.pipeline import Gate
 
 LOOK = 60
@@ -129,9 +131,30 @@ def test_a_query_that_fails_is_an_outage_after_four_times() -> None:
     assert isinstance(assess(ERRORS, series([Counts(600, 0)] * 2), Unanswered("x"), asked(2)), Verdict)
 
 
-def test_an_alpha_for_every_gate_and_weight() -> None:
-    assert alpha_each(0.01, gates=2, stages=5) == pytest.approx(0.001)
-    assert alpha_each(0.01, 0, 0) == 0.01
+@pytest.mark.parametrize(("gates", "steps", "waves"), [(2, 5, 1), (1, 1, 1), (1, 1, 3), (3, 4, 2), (0, 0, 0)])
+def test_all_that_gates_may_be_wrong_by_adds_up_to_alpha(gates: int, steps: int, waves: int) -> None:
+    level = levels(ALPHA, gates, steps, waves)
+    whole = max(1, gates) * max(1, waves) * (max(1, steps) * level.each + level.together)
+    assert whole == pytest.approx(ALPHA)
+    assert (level.together > 0) == (steps > 1), "a single weight has no earlier ones"
+
+
+def test_looks_at_earlier_weights_are_evidence_too() -> None:
+    """0.3 % beside 0.1 % at 10 %, then at 50 %: at 50 % alone it may be chance, together it is not."""
+    limit, level = gate("error-rate", "1.5x stable"), levels(ALPHA, gates=1, steps=4, waves=1)
+    mine = [Counts(360, 2)] * 15 + [Counts(1800, 30)] + [Counts(1800, 5)] * 14
+    theirs = [Counts(3600, 4)] * 20 + [Counts(3240, 3)] * 15 + [Counts(1800, 2)] * 15
+    candidate, stable = series(mine, BEGIN - 16 * LOOK), series(theirs, BEGIN - 36 * LOOK)
+    now = asked(14, alpha=0.8 * level.each, weight=50, stable_weight=50)
+    assert told(assess(limit, candidate, stable, now))[0] == "pass", "of the present weight alone"
+    change = ((BEGIN - LOOK, BEGIN),)
+    whole = Whole(BEGIN - 16 * LOOK, change, 0.8 * level.together)
+    found = assess(limit, candidate, stable, replace(now, whole=whole))
+    assert told(found)[0] == "warn"
+    well = series([Counts(360, 0)] * 15 + [Counts(1800, 1800)] + [Counts(1800, 2)] * 14, BEGIN - 16 * LOOK)
+    assert told(assess(limit, well, stable, replace(now, whole=whole)))[0] == "pass", "the warm-up is left out"
+    calmed = series([*mine[:-6], *[Counts(1800, 2)] * 6], BEGIN - 16 * LOOK)
+    assert told(assess(limit, calmed, stable, replace(now, whole=whole)))[0] == "pass", "it is within the limit now"
 
 
 # --- Absolute limits ---------------------------------------------------------------------------------------------
@@ -475,7 +498,7 @@ def test_nothing_is_known_beyond_the_greatest_bucket() -> None:
 # --- Over a whole step: false alarms, and how soon -------------------------------------------------------------
 
 RUNS = 200
-SPLIT = alpha_each(0.01, gates=2, stages=4)
+SPLIT = levels(ALPHA, gates=2, steps=4, waves=1).each
 VLLM = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0)
 RELATIVE = gate("error-rate", "1.2x stable", "2x stable")
 

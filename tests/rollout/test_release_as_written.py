@@ -56,6 +56,7 @@ ROLLOUTS = {
         despite=("dev 2026",),
         resumed=4,
     ),
+    "third weight": Candidate(NEXT, "baking", 50, 1, 4, 4, step=3, weight=50, earlier=(2, 3)),
 }
 """Candidates of every kind that the record has to bring back."""
 

@@ -13,7 +13,7 @@ from gitops.errors import GitopsError
 from gitops.plan.rollouts import Standing
 from gitops.plan.stored import Stored
 from gitops.rollout.horizon import Horizon, horizon
-from gitops.rollout.measuring import ALPHA, Asked, alpha_each, assess
+from gitops.rollout.measuring import ALPHA, Asked, assess, levels
 from gitops.rollout.pods import opinion, second, worth_asking
 from gitops.rollout.series import Answer, Answers, Question, Unanswered, look_of
 from gitops.rollout.state import ModelVersion
@@ -119,7 +119,7 @@ def _inquiries(session: Session, here: Standing, now: int) -> Iterator[Inquiry]:
     look = look_of(monitoring.interval if monitoring else 15, here.policy.bake(candidate.load))
     since = horizon(here.policy, candidate, look, now, past=here.state.traffic.stable <= 0)
     for gate in session.spec.pipeline.rollouts[here.model.rollout].gates:
-        mine = _question(session, here, candidate.version, gate, since.candidate, look)
+        mine = _question(session, here, candidate.version, gate, since.first, look)
         theirs = _question(session, here, stable, gate, since.stable, look) if stable else None
         yield Inquiry(here, gate, mine, theirs, since, candidate.started)
 
@@ -165,16 +165,17 @@ def _asked(one: Inquiry, answers: Answers, now: int, memory: Memory) -> Asked:
     here, gate, candidate = one.here, one.gate, one.candidate
     asking = [question for question in (candidate, one.stable) if question]
     failures = max(memory.count(question, answers.get(question), now) for question in asking)
-    stages = max(1, len(here.policy.steps)) * here.policy.waves
+    level = levels(ALPHA, len(here.policy.gates), len(here.policy.steps), here.policy.waves)
     return Asked(
         now=now,
-        begin=candidate.begin,
+        begin=one.since.candidate,
         look=candidate.look,
         window=gate.window,
         samples=here.policy.samples,
         failures=failures.times,
         failing_for=now - failures.since,
-        alpha=one.since.part * alpha_each(ALPHA, len(here.policy.gates), stages),
+        alpha=one.since.part * level.each,
+        whole=one.since.whole(level.together),
         weight=here.state.candidate.load if here.state.candidate else 0,
         stable_weight=here.state.traffic.stable,
         before_weight=_before(here),

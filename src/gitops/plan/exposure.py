@@ -9,7 +9,7 @@ from gitops.plan.rehearsal import Moment, Rehearsal, step_words
 from gitops.plan.visibility import Traffic, blind_spot, counts, needed, percent
 from gitops.render.live import lives_in, replicas_of
 from gitops.rollout.horizon import FIRST
-from gitops.rollout.measuring import ALPHA, alpha_each
+from gitops.rollout.measuring import ALPHA, Levels, levels
 from gitops.rollout.power import Watch
 from gitops.rollout.series import look_of
 from gitops.spec.fields import format_duration
@@ -84,9 +84,9 @@ class Exposure:
         return [gate for gate in watched if counts(gate, self._runtime)]
 
     @property
-    def _alpha(self) -> float:
+    def _levels(self) -> Levels:
         policy = self.ahead.standing.policy
-        return alpha_each(ALPHA, len(policy.gates), max(1, len(policy.steps)) * policy.waves)
+        return levels(ALPHA, len(policy.gates), len(policy.steps), policy.waves)
 
     @property
     def _source(self) -> str:
@@ -121,7 +121,8 @@ class Exposure:
             before=int(stable or whole / 2),
             looks=max(1, bake // look),
             look=look,
-            alpha=FIRST * self._alpha,
+            alpha=FIRST * self._levels.each,
+            together=FIRST * self._levels.together,
             samples=self.rollout.too_few_samples.minimum,
         )
 

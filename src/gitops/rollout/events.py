@@ -134,7 +134,9 @@ def _moved(candidate: Candidate, event: Event) -> Candidate:
     if event.kind == "scale":
         return replace(going_on, stage=event.stage or candidate.stage, scale=event.scale, scales=event.scales)
     if event.kind == "resume":
-        return replace(going_on, stage=event.stage or candidate.stage, tolerated=event.tolerates, resumed=event.at)
+        return replace(
+            going_on, stage=event.stage or candidate.stage, tolerated=event.tolerates, resumed=event.at, earlier=()
+        )
     return replace(
         going_on,
         stage="baking",
@@ -147,8 +149,16 @@ def _moved(candidate: Candidate, event: Event) -> Candidate:
         scales=event.scales,
         tolerated=(),
         resumed=0,
+        earlier=_earlier(candidate, event),
         basis=event.load,
     )
+
+
+def _earlier(candidate: Candidate, event: Event) -> tuple[int, ...]:
+    """Another wave is compared with another stable, and what a person accepted does not accuse at the next weight."""
+    if not candidate.load or candidate.tolerated or event.wave != candidate.wave:
+        return ()
+    return (*candidate.earlier, candidate.resumed or candidate.since)
 
 
 def _start(state: RolloutState, event: Event) -> RolloutState:

@@ -26,6 +26,7 @@ from gitops.rollout.statistics import (
     ALTERNATIVES,
     LEAST_HISTORY,
     NOTHING,
+    SHARED,
     UNKNOWN_NOISE,
     Comparing,
     Counts,
@@ -42,6 +43,8 @@ SLACK = 0.1
 SURE = 2.0
 """Standard errors by which a rate of the past may have been greater than it was seen."""
 
+CONSTANT = 0.003
+"""The part of bets that is shared again where only faults from the beginning are looked for."""
 AGAIN = 10
 """After so many looks the evidence is gathered anew as well: a fault that begins late looks like noise between looks
 to a test that knows the good ones before."""
@@ -66,20 +69,22 @@ def of_counts(
     *,
     enough: float = math.inf,
     learning: bool = True,
+    again: bool = True,
     gains: Sequence[Sequence[Sequence[float]]] = (),
 ) -> float:
     """Evidence that the candidate's odds of a bad request are more than 1 + margin times stable's.
 
     A stream for each kind of bad request, over the same looks, and the noise of each. It stops at `enough`. With
-    `learning` a later beginning takes the candidate to be as noisy as it was before. `gains` are those of weighed
-    requests, for each stream and look.
+    `learning` a later beginning takes the candidate to be as noisy as it was before; without `again` there is none.
+    `gains` are those of weighed requests, for each stream and look.
     """
-    asked, peak, last = Comparing(margin=max(0.0, margin)), 0.0, (NOTHING,) * len(streams)
+    asked = Comparing(margin=max(0.0, margin), shared=SHARED if again else CONSTANT)
+    peak, last = 0.0, (NOTHING,) * len(streams)
     followed: list[tuple[int, float, Evidence]] = []
     for index, look in enumerate(zip(*(_cumulative(one) for one in streams), strict=True)):
-        if index % AGAIN == 0:
+        if index == 0 or (again and index % AGAIN == 0):
             known = _own_noise(streams, index, noises) if index and learning else noises
-            followed.append((index, _share(index // AGAIN), _after(last, known)))
+            followed.append((index, _share(index // AGAIN) if again else 1.0, _after(last, known)))
         won = [each[index] for each in gains]
         alive = (one for one in followed if one[0] == 0 or index < one[0] + LIFE)
         followed = [(first, share, observe(evidence, look, asked, won)) for first, share, evidence in alive]
@@ -122,7 +127,13 @@ class Weighed(NamedTuple):
         return tuple(sum(n * math.log1p((r - 1) * weight) for n, weight in self.parts) for r in ALTERNATIVES)
 
 
-def of_limit(counted: Sequence[tuple[Sequence[Weighed], float]], enough: float = math.inf, noise: float = 0.0) -> float:
+def of_limit(
+    counted: Sequence[tuple[Sequence[Weighed], float]],
+    enough: float = math.inf,
+    noise: float = 0.0,
+    *,
+    again: bool = True,
+) -> float:
     """Evidence that more requests are bad than a fixed rate allows, by one count of bad requests at least.
 
     Each comes with its rate. It stops at `enough`. `noise` is the candidate's own to begin with; it is learned as well.
@@ -134,7 +145,8 @@ def of_limit(counted: Sequence[tuple[Sequence[Weighed], float]], enough: float =
     gains = [[one.gains for one in looks] for looks, _ in known]
     if not streams:
         return 0.0
-    return of_counts(streams, [noise] * len(streams), 0.0, enough=enough, learning=False, gains=gains)
+    noises = [noise] * len(streams)
+    return of_counts(streams, noises, 0.0, enough=enough, learning=False, again=again, gains=gains)
 
 
 def beside(counts: Sequence[Counts], rate: float) -> list[Pair]:
@@ -183,7 +195,6 @@ MOST = 5.0
 """A greater excess counts as this one, so that one spike is never enough."""
 CORRELATED = 3.0
 """(1 + a) / (1 - a) for an autocorrelation between looks of a = 0.5."""
-SHARED = 0.02
 LEAST_SPREAD = 0.03
 """Share of the mean below which no standard deviation is believed."""
 LEAST_MOVE = 0.001

@@ -7,23 +7,26 @@ by itself as well if it lies after `begin` entirely: what is broken outright is 
 
 **Beyond a limit** by chance is no reason to act:
 
-- Counters (errors, durations) need evidence of -log(alpha) from all looks since `begin` (`evidence`).
-- A gauge has to be beyond an absolute limit in its mean over the window and in each of the last three looks: a spike
-  is one look. Compared with stable it needs evidence instead, in which one look counts for little.
+- Counters (errors, durations) need evidence of -log(alpha) from all looks since `begin` (`evidence`), or from those at
+  all weights of the wave together (`Asked.together`): it is the same version beside the same stable. Their value has to
+  be beyond the limit at the present weight all the same.
+- Gauges: see `gauges`.
 
 **Once stable has lost its traffic** (the last step, or blue-green) candidates are compared with its looks before
 that. It was another time of day, so the comparison is weaker: its rate of bad requests is taken to be as great as it
 may have been.
 
-**False alarms.** `alpha_each` divides what is allowed over a whole rollout among its gates and its stages, since
-evidence begins anew at each; a union bound, whatever their dependence. It holds for rollbacks and again for pauses: a
-gate with both limits is one, since beyond the stricter it is beyond the milder as well.
+**False alarms.** `levels` divides what is allowed over a whole rollout among its gates and waves, and there between the
+evidence of each weight, which begins anew, and of all of them together; a union bound, whatever their dependence. It
+holds for rollbacks and again for pauses: a gate with both limits is one, since beyond the stricter it is beyond the
+milder as well.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from gitops.rollout import evidence, gauges, histograms
 from gitops.rollout.binomial import tail
@@ -34,6 +37,7 @@ from gitops.rollout.queries import QUANTILES
 from gitops.rollout.series import Answer, Datum, Histogram, Look, Unanswered
 from gitops.rollout.statistics import Counts
 from gitops.rollout.verdicts import Measured, Result, Rules, Verdict, beyond, relative, verdict
+from gitops.rollout.windows import NOISE_LOOKS as NOISE_LOOKS
 from gitops.rollout.windows import Asked as Asked
 from gitops.rollout.windows import Seen, alike, first_of, measured, seen, since, size, stable_before
 from gitops.spec.fields import Threshold
@@ -41,17 +45,28 @@ from gitops.spec.pipeline import Gate
 
 ALPHA = 0.01
 """How likely a whole rollout of a version that is no worse is rolled back (or, once more, paused) by its gates."""
-NOISE_LOOKS = 20
-"""Looks at stable before the step that are worth asking for: its noise, and the limits taken from it."""
 WITHIN = 0.001
 """The chance of so few bad requests of stable at the limit with which it counts as within it."""
 OFTEN = math.log(4)
 """Evidence from `latest` has to be so much greater: spans that overlap are looked at again and again."""
 
 
-def alpha_each(total: float, gates: int, stages: int) -> float:
-    """The share of one gate at one weight, of `total` for a whole rollout."""
-    return total / max(1, gates * stages)
+TOGETHER = 0.5
+"""The part of it for evidence from all weights of a wave together; the rest is for the evidence of each alone."""
+
+
+class Levels(NamedTuple):
+    """How likely one gate may be wrong: at one weight, and over all weights of one wave together."""
+
+    each: float
+    together: float
+
+
+def levels(total: float, gates: int, steps: int, waves: int) -> Levels:
+    """The shares of one gate, of `total` for a whole rollout."""
+    one, steps, waves = total / max(1, gates), max(1, steps), max(1, waves)
+    together = TOGETHER if steps > 1 else 0.0
+    return Levels(one * (1 - together) / (steps * waves), one * together / waves)
 
 
 def assess(gate: Gate, candidate: Answer | None, stable: Answer | None, asked: Asked) -> Result:
@@ -65,17 +80,23 @@ def assess(gate: Gate, candidate: Answer | None, stable: Answer | None, asked: A
     if mine.latest is None and not any(look.end > asked.now - asked.span for look in mine.looks):
         silent = asked.now - max([asked.begin, *(look.end for look in mine.looks)])
         return verdict(gate, Measured(None, missing_for=max(0, silent), reason=asked.source))
-    return (gauges.judged if mine.is_gauge else _counter)(gate, mine, theirs, asked)
+    if mine.is_gauge:
+        return gauges.judged(gate, mine, theirs, asked)
+    both = relative(gate) and not asked.past
+    first = first_of(asked, asked.samples, *((mine.looks, theirs.looks) if both else (mine.looks,)))
+    found = [_counter(gate, mine, theirs, asked, first)]
+    if together := asked.together:
+        mine, theirs = seen(gate, candidate, together), seen(gate, stable, together, stable=True)
+        found.append(_judged(gate, *alike(gate, mine, theirs), together, first))
+    return max(found, key=_rank)
 
 
 # --- Counters ------------------------------------------------------------------------------------------------
 
 
-def _counter(gate: Gate, mine: Seen, theirs: Seen, asked: Asked) -> Result:
-    both = relative(gate) and not asked.past
-    first = first_of(asked, asked.samples, *((mine.looks, theirs.looks) if both else (mine.looks,)))
+def _counter(gate: Gate, mine: Seen, theirs: Seen, asked: Asked, first: int) -> Result:
     result = _judged(gate, mine, theirs, asked, first)
-    if mine.latest is None or (both and theirs.latest is None):
+    if mine.latest is None or (relative(gate) and not asked.past and theirs.latest is None):
         return result
     often = 0.0 if asked.by_value else OFTEN
     fresh = _judged(gate, mine.up_to_now(asked), theirs.up_to_now(asked), asked, asked.now, often)
@@ -96,7 +117,7 @@ def _judged(gate: Gate, mine: Seen, theirs: Seen, asked: Asked, first: int, ofte
         if limit.relative:
             peak = _against_stable(gate, limit.value, mine, theirs, asked, enough)
         else:
-            peak = _against_limit(gate, limit.value, mine, theirs, enough)
+            peak = _against_limit(gate, limit.value, mine, theirs, asked, enough)
         return chance(peak, enough)
 
     def excuse(limit: Threshold) -> str:
@@ -108,10 +129,10 @@ def _judged(gate: Gate, mine: Seen, theirs: Seen, asked: Asked, first: int, ofte
             return ""
         if _within(gate, limit.value, since(theirs.looks, first), mine, theirs):
             calm = _calm(gate, limit.value, mine, theirs)
-            sure = _against_limit(gate, limit.value, calm, theirs, enough) >= enough
+            sure = _against_limit(gate, limit.value, calm, theirs, asked, enough) >= enough
             return "" if sure else "stable was beyond it too before"
         pairs_of, noises = [pairs for pairs, _ in streams], [noise for _, noise in streams]
-        peak = evidence.of_counts(pairs_of, noises, 0.0, enough=enough)
+        peak = evidence.of_counts(pairs_of, noises, 0.0, enough=enough, again=asked.again)
         return "" if peak >= enough else shared(gate, limit, base)
 
     known = base._replace(missing_for=short) if base.samples is not None else None
@@ -163,17 +184,17 @@ def _below(counts: Sequence[Counts], rate: float) -> bool:
     return requests > 0 and 1 - tail(round(requests), math.floor(bad) + 1, min(1.0, rate)) <= WITHIN
 
 
-def _against_limit(gate: Gate, limit: float, mine: Seen, theirs: Seen, enough: float) -> float:
+def _against_limit(gate: Gate, limit: float, mine: Seen, theirs: Seen, asked: Asked, enough: float) -> float:
     if gate.metric not in QUANTILES:
         noise = evidence.own_noise([_errors(look.datum) for look in theirs.before])
         errors = [_errors(look.datum) for look in mine.looks]
         weighed = [Weighed(one.requests, ((one.bad, 1.0),)) for one in errors]
-        return evidence.of_limit([(weighed, limit / 100)], enough, noise)
+        return evidence.of_limit([(weighed, limit / 100)], enough, noise, again=asked.again)
     pieces = _pieces(gate, limit, mine, theirs)
     peak = math.inf if pieces else 0.0
     for piece in pieces:
         counted = [([_weighed(line.cut, look.datum) for look in mine.looks], line.rate) for line in piece]
-        peak = min(peak, evidence.of_limit(counted, enough))
+        peak = min(peak, evidence.of_limit(counted, enough, again=asked.again))
         if peak < enough:
             break
     return peak
@@ -187,13 +208,15 @@ def _against_stable(gate: Gate, factor: float, mine: Seen, theirs: Seen, asked: 
     share = QUANTILES.get(gate.metric or "")
     if share is None:
         pairs, noise = _stream(mine, theirs, asked, _errors, _errors)
-        return evidence.of_counts([pairs], [noise], factor - 1, enough=enough)
+        return evidence.of_counts([pairs], [noise], factor - 1, enough=enough, again=asked.again)
     if sum(size(look.datum) for look in theirs.before) < asked.samples:
         theirs = _borrowing(theirs, asked)
     bounds = bounds_for(_together(theirs.before), _latest(mine), share, factor)
     streams = [_stream(mine, theirs, asked, one.candidate.counts, one.stable.counts) for one in bounds]
     pairs_of, noises = [pairs for pairs, _ in streams], [noise for _, noise in streams]
-    return evidence.of_counts(pairs_of, noises, evidence.SLACK, enough=enough) if streams else 0.0
+    if not streams:
+        return 0.0
+    return evidence.of_counts(pairs_of, noises, evidence.SLACK, enough=enough, again=asked.again)
 
 
 def _latest(mine: Seen) -> Histogram:

@@ -89,7 +89,7 @@ def _busier(mine: Answer | None, theirs: Answer | None, asked: Asked) -> bool:
     loads = []
     for answer in (mine, theirs):
         pods = [
-            _requests(one, asked.now - asked.span)
+            _requests(one, asked, asked.now - asked.span)
             for one in (answer.pods.values() if isinstance(answer, Series) else ())
         ]
         serving = [requests for requests in pods if requests > 0]
@@ -103,7 +103,7 @@ def reconsidered(gate: Gate, result: Result, candidate: Answer | None, stable: A
     if len(pods) < 2:
         return next((_only(gate, result, name, one, stable, asked) for name, one in pods.items()), result)
     grown = {name: _grown(one, asked) for name, one in pods.items()}
-    if grown != pods and any(_requests(one, asked.begin) for one in grown.values()):
+    if grown != pods and any(_requests(one, asked, asked.begin) for one in grown.values()):
         again = assess(gate, joined(grown), stable, asked)
         if _gravity(again) < _gravity(result):
             return _told(again, "without the first minutes of new pods")
@@ -111,7 +111,7 @@ def reconsidered(gate: Gate, result: Result, candidate: Answer | None, stable: A
     mildest = result
     for name in pods:
         others = {other: one for other, one in pods.items() if other != name}
-        if any(_requests(one, asked.now - asked.span) for one in others.values()):
+        if any(_requests(one, asked, asked.now - asked.span) for one in others.values()):
             without = _without(gate, joined(others), stable, asked)
             if _gravity(without) < _gravity(mildest):
                 mildest = _concentrated(result, without, name)
@@ -120,7 +120,7 @@ def reconsidered(gate: Gate, result: Result, candidate: Answer | None, stable: A
 
 def _only(gate: Gate, result: Result, name: str, pod: Series, stable: Answer | None, asked: Asked) -> Result:
     """A failure of the only pod, which may be to blame itself if the version was well on it until the last window."""
-    looks = tuple(look for look in pod.looks if look.end <= asked.now - asked.span)
+    looks = tuple(look for look in pod.looks if asked.counts(look.end) and look.end <= asked.now - asked.span)
     if not isinstance(result, Verdict) or result.status != "fail":
         return result
     if not (looks and sum(size(look.datum) for look in looks) >= asked.samples):
@@ -178,10 +178,13 @@ def _grown(one: Series, asked: Asked) -> Series:
     return Series(looks, one.latest if asked.now - asked.look >= adult else None)
 
 
-def _requests(one: Series, begin: int) -> float:
-    """Since then."""
+def _requests(one: Series, asked: Asked, begin: int) -> float:
+    """At the present weight, since then."""
     latest = [] if one.latest is None else [one.latest]
-    return sum(size(datum) for datum in (*(look.datum for look in one.looks if look.end > begin), *latest))
+    return sum(
+        size(datum)
+        for datum in (*(look.datum for look in one.looks if look.end > begin and asked.counts(look.end)), *latest)
+    )
 
 
 def _sum(data: Sequence[Datum]) -> Datum:

@@ -21,7 +21,7 @@ from gitops.rollout.measuring import NOISE_LOOKS, assess
 from gitops.rollout.series import Datum, Histogram, Look, Series
 from gitops.rollout.statistics import Counts
 from gitops.rollout.verdicts import Verdict, relative
-from gitops.rollout.windows import Asked
+from gitops.rollout.windows import Asked, Whole
 from gitops.spec.rollouts import Gate
 
 POWER = 0.95
@@ -51,6 +51,8 @@ class Watch(NamedTuple):
     look: int
     alpha: float
     samples: int = 100
+    together: float = 0.0
+    """The level of evidence from all weights together; of earlier ones nothing is foreseen."""
 
     @property
     def asked(self) -> Asked:
@@ -63,6 +65,7 @@ class Watch(NamedTuple):
             look=self.look,
             samples=self.samples,
             alpha=self.alpha,
+            whole=Whole(0, (), self.together) if self.together else None,
             weight=100 * self.candidate / whole,
             stable_weight=100 * self.stable / whole,
             before_weight=100 * self.before / whole,

@@ -204,6 +204,8 @@ def _candidate_data(one: Candidate) -> dict[str, Any]:
         data["despite"] = list(one.despite)
     if one.resumed:
         data["resumed"] = time_of(one.resumed)
+    if one.earlier:
+        data["earlier"] = [time_of(at) for at in one.earlier]
     if one.basis:
         data["basis"] = write_loads(one.basis)
     return data
@@ -233,6 +235,7 @@ def _candidate(data: Mapping[str, Any]) -> Candidate:
         tolerated=tuple(map(_string, data.get("tolerated", ()))),
         despite=tuple(map(_string, data.get("despite", ()))),
         resumed=seconds_of(data["resumed"]) if "resumed" in data else 0,
+        earlier=tuple(map(seconds_of, data.get("earlier", ()))),
         basis=read_loads(data.get("basis", "")),
     )
 

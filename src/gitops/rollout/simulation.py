@@ -13,7 +13,7 @@ from typing import Protocol
 
 from gitops.rollout.horizon import Horizon, horizon
 from gitops.rollout.machine import Decision, step
-from gitops.rollout.measuring import ALPHA, Asked, alpha_each, assess
+from gitops.rollout.measuring import ALPHA, Asked, assess, levels
 from gitops.rollout.observation import Observation
 from gitops.rollout.pods import opinion, second, worth_asking
 from gitops.rollout.policy import Policy
@@ -225,7 +225,7 @@ class _Rollout:
         since = horizon(self.policy, candidate, look, self.now, past=past)
         pairs = [
             (
-                self._question(self.trial.candidate, gate, since.candidate, look),
+                self._question(self.trial.candidate, gate, since.first, look),
                 self._question(self.trial.stable, gate, since.stable, look),
             )
             for gate in self.trial.gates
@@ -255,15 +255,17 @@ class _Rollout:
         failed = [self._failures(question, answers[question]) for question in (mine, theirs)]
         failures, failing_since = max(failed)
         percents, before = self.shares[-1].percents, self.shares[-2].percents
+        level = levels(self.trial.alpha, len(self.trial.gates), len(self.policy.steps), self.waves)
         return Asked(
             now=self.now,
-            begin=mine.begin,
+            begin=since.candidate,
             look=mine.look,
             window=gate.window,
             samples=self.policy.samples,
             failures=failures,
             failing_for=self.now - failing_since if failures else 0,
-            alpha=since.part * alpha_each(self.trial.alpha, len(self.trial.gates), self._stages()),
+            alpha=since.part * level.each,
+            whole=since.whole(level.together),
             weight=percents[self.trial.candidate],
             stable_weight=percents[self.trial.stable],
             before_weight=before[self.trial.stable],
@@ -279,10 +281,6 @@ class _Rollout:
         times, since = self.failing.get(key, (0, self.now))
         self.failing[key] = (times + 1, since)
         return self.failing[key]
-
-    def _stages(self) -> int:
-        """How often evidence begins anew: at every weight of every wave."""
-        return max(1, len(self.policy.steps)) * self.waves
 
 
 def _version(name: str) -> ModelVersion:

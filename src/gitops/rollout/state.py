@@ -89,6 +89,9 @@ class Candidate:
     """Rejections in earlier environments that a person knows of who lets it go on (`Objection.key`)."""
     resumed: int = 0
     """When the rollout was last resumed at the present weight; 0 if it never was."""
+    earlier: tuple[int, ...] = ()
+    """When the weights before the present one were set whose looks still speak of it: those of the present wave, since
+    the rollout was last resumed. Empty in older records."""
     basis: Loads = ()
     """The load when its present weight was set: what its ready replicas are held to, however much more comes later."""
 

@@ -40,12 +40,16 @@ from gitops.rollout.binomial import root
 ALTERNATIVES = (1.0, 1.2, 1.5, 2.0, 3.0, 6.0, 20.0)
 """Odds ratios, beyond the tolerated one, that the evidence bets on; 1 is not to bet."""
 SHARED = 0.02
+"""The part of the weights that is spread evenly again at each look: what it costs to find faults that begin late."""
 CAUTION = 0.5
 """Standard errors that are added to an estimate of the noise."""
 PRIOR_LOOKS = 12
 UNKNOWN_NOISE = 0.25
 """Standard deviation of the log odds ratio between looks that is assumed where stable has no history."""
 LEAST_NOISE = 0.1
+DOUBT = 0.1
+"""Standard deviation of the variances that are expected beyond that of `UNKNOWN_NOISE`. What is seen beyond it is
+believed as far as it is surer than that."""
 LEAST_HISTORY = 10
 
 
@@ -77,6 +81,7 @@ class Comparing:
     alpha: float = 0.01
     margin: float = 0.1
     autocorrelation: float = 0.5
+    shared: float = SHARED
 
     def __post_init__(self) -> None:
         if not (0 < self.alpha < 1 and 0 <= self.margin < math.inf and 0 <= self.autocorrelation < 1):
@@ -182,7 +187,8 @@ def noise_of(windows: Sequence[Counts], asked: Comparing) -> float:
 
     The excess of Cochran's Q over its expectation (DerSimonian and Laird), `CAUTION` standard deviations of Q added,
     twice because the candidate is taken to be as noisy. Fewer than `LEAST_HISTORY` windows give `UNKNOWN_NOISE`; that
-    is also the most that caution makes of windows with few bad requests, which say little of the noise.
+    is also the most that caution makes of windows with few bad requests, which say little of the noise. More than that
+    is believed (`DOUBT`) where there are enough of them: few look noisier than they are.
     """
     windows = [window for window in windows if window.requests > 0]
     requests, bad = sum(w.requests for w in windows), sum(min(w.bad, w.requests) for w in windows)
@@ -193,8 +199,11 @@ def noise_of(windows: Sequence[Counts], asked: Comparing) -> float:
     q = sum((w.bad - w.requests * rate) ** 2 / v for w, v in zip(windows, weights, strict=True))
     free = len(windows) - 1
     scale = _spread(sum(weights), sum(v * v for v in weights), len(windows), asked.autocorrelation)
-    seen, cautious = (math.sqrt(2 * max(0.0, q - free + more) / scale) for more in (0.0, CAUTION * math.sqrt(2 * free)))
-    return max(LEAST_NOISE, seen, min(cautious, UNKNOWN_NOISE))
+    error = math.sqrt(2 * free)
+    seen, cautious = (2 * max(0.0, q - free + more) / scale for more in (0.0, CAUTION * error))
+    more = max(0.0, seen - UNKNOWN_NOISE**2)
+    believed = min(seen, UNKNOWN_NOISE**2) + more * DOUBT**2 / (DOUBT**2 + (2 * error / scale) ** 2)
+    return max(LEAST_NOISE, math.sqrt(believed), min(math.sqrt(cautious), UNKNOWN_NOISE))
 
 
 def limit_from_histogram(buckets: Mapping[float, float], quantile: float) -> float | None:
@@ -231,6 +240,7 @@ def _observe(stream: Stream, look: Look, asked: Comparing, won: Sequence[float] 
     gain, weights = _bet(
         stream.weights,
         [(each - total * math.log1p((r - 1) * share)) / design for each, r in zip(won, ALTERNATIVES, strict=True)],
+        asked.shared,
     )
     score, expected = stream.score + k_c - total * share, stream.expected + total * share
     # Where bad requests are rare and the candidate's share small, a real fault would look like noise
@@ -254,12 +264,12 @@ def _observe(stream: Stream, look: Look, asked: Comparing, won: Sequence[float] 
 _LOGS = tuple(math.log(r) for r in ALTERNATIVES)
 
 
-def _bet(weights: Sequence[float], logs: Sequence[float]) -> tuple[float, tuple[float, ...]]:
+def _bet(weights: Sequence[float], logs: Sequence[float], shared: float) -> tuple[float, tuple[float, ...]]:
     """The logarithm of the weighted mean of factors, and the weights of the next look."""
     top = max(logs)
     won = [weight * math.exp(log - top) for weight, log in zip(weights, logs, strict=True)]
     total = sum(won)
-    return top + math.log(total), tuple((1 - SHARED) * each / total + SHARED / len(won) for each in won)
+    return top + math.log(total), tuple((1 - shared) * each / total + shared / len(won) for each in won)
 
 
 def _increments(last: Look, look: Look) -> tuple[float, float, float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from gitops.rollout.histograms import merged, quantile
@@ -13,6 +13,17 @@ from gitops.rollout.series import Answer, Datum, Look, Series
 from gitops.rollout.statistics import Counts
 from gitops.rollout.verdicts import Measured
 from gitops.spec.pipeline import Gate
+
+NOISE_LOOKS = 20
+"""Looks at stable before the step that are worth asking for: its noise, and the limits taken from it."""
+
+
+class Whole(NamedTuple):
+    """Evidence from all weights: since when, without which spans after changes of weight, and at which level."""
+
+    begin: int
+    left_out: tuple[tuple[int, int], ...]
+    alpha: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +41,7 @@ class Asked:
     failing_for: int = 0
     """Seconds since the first of these times."""
     alpha: float = 0.01
-    """How likely a version that is not worse may be called so, over all looks since `begin`; see `alpha_each`.
+    """How likely a version that is not worse may be called so, over all looks since `begin`; see `levels`.
 
     With 1 nothing counts as chance: the value decides."""
     weight: float = 100.0
@@ -41,6 +52,12 @@ class Asked:
     """What stable answered before the present weight was set."""
     lost: int | None = None
     """When stable lost its traffic; None for `begin`."""
+    whole: Whole | None = None
+    """What looks at earlier weights may say as well."""
+    left_out: tuple[tuple[int, int], ...] = ()
+    """Spans, from and until, whose looks do not count."""
+    again: bool = True
+    """Evidence begins anew every so often, since faults may begin late."""
     source: str = ""
     """Where the data should come from, for the sentence that says that there are none."""
 
@@ -53,6 +70,20 @@ class Asked:
     def past(self) -> bool:
         """Whether stable is a thing of the past."""
         return self.stable_weight <= 0
+
+    def counts(self, end: int) -> bool:
+        """Whether a look that ends then is of a time that counts."""
+        first = end - self.look
+        inside = self.begin <= first and end <= self.now
+        return inside and not any(first < until and begin < end for begin, until in self.left_out)
+
+    @property
+    def together(self) -> Asked | None:
+        """The same question about all weights of the rollout together, where looks at earlier ones count."""
+        if self.whole is None or self.past or self.by_value:
+            return None
+        begin, left_out, alpha = self.whole
+        return replace(self, begin=begin, left_out=left_out, alpha=alpha, whole=None, again=False)
 
     @property
     def span(self) -> int:
@@ -101,9 +132,10 @@ def seen(gate: Gate, answer: Answer | None, asked: Asked, *, stable: bool = Fals
     if not isinstance(answer, Series):
         return Seen()
     until = asked.lost if stable and asked.past and asked.lost is not None else asked.begin
-    before = tuple(look for look in answer.looks if look.end <= until)
-    looks = tuple(look for look in answer.looks if asked.begin <= look.end - asked.look and look.end <= asked.now)
-    found = Seen((), looks, answer.latest if asked.begin <= asked.now - asked.look else None)
+    least = until - (NOISE_LOOKS - 1) * asked.look
+    before = tuple(look for look in answer.looks if least <= look.end <= until)
+    looks = tuple(look for look in answer.looks if asked.counts(look.end))
+    found = Seen((), looks, answer.latest if asked.counts(asked.now) else None)
 
     def known(datum: Datum) -> Datum | None:
         return datum if not isinstance(datum, float) or _says_something(gate, datum) else None
