@@ -23,7 +23,6 @@ from gitops.rollout.statistics import (
     limit_from_histogram,
     noise_of,
     observe,
-    slower,
     start,
 )
 
@@ -229,12 +228,6 @@ def test_limit_from_histogram() -> None:
     assert limit_from_histogram({1: 0, inf: 0}, 0.99) is None
     assert limit_from_histogram({}, 0.99) is None
     assert limit_from_histogram({1: math.nan, inf: math.nan}, 0.99) is None
-
-
-def test_slower() -> None:
-    assert slower({1: 90, 2: 99, math.inf: 100}, 1) == Counts(100, 10)
-    assert slower({1: 90, 2: 99, math.inf: 100}, 3) == Counts(100, 0)
-    assert slower({}, 1) == Counts(0, 0)
 
 
 @pytest.mark.parametrize("wrong", [{"alpha": 0}, {"alpha": 1}, {"margin": -0.1}, {"autocorrelation": 1}])

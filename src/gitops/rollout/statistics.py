@@ -221,12 +221,6 @@ def limit_from_histogram(buckets: Mapping[float, float], quantile: float) -> flo
     return min(used, key=lambda bound: abs(math.log(shares[bound] / (1 - quantile))), default=bounds[0])
 
 
-def slower(buckets: Mapping[float, float], limit: float) -> Counts:
-    """Requests of a cumulative histogram, and how many of them were slower than one of its bounds."""
-    total = max(buckets.values(), default=0.0)
-    return Counts(total, max(0.0, total - buckets.get(limit, total)))
-
-
 def _observe(stream: Stream, look: Look, asked: Comparing, won: Sequence[float] | None) -> Stream:
     n_c, k_c, n_s, k_s = _increments(stream.last, look)
     total = k_c + k_s
