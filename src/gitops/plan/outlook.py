@@ -59,8 +59,7 @@ def unanswerable(spec: Spec, ahead: Ahead) -> Iterator[str]:
 
 
 def _some(units: Sequence[UnitKey]) -> str:
-    shown = [str(unit) for unit in units[:3]]
-    return listed(shown) if len(units) < 4 else f"{', '.join(shown)} and {len(units) - 3} more"
+    return listed(map(str, units), limit=3)
 
 
 def _lines(pools: Pools, exposure: Exposure, now: int) -> Iterator[str]:

@@ -14,6 +14,7 @@ from gitops.plan.stored import CLUSTERS, TERRAFORM, owner_of
 from gitops.render.check import check_manifests
 from gitops.render.renderer import Renderer
 from gitops.spec.placement import is_managed
+from gitops.spec.problems import listed
 from gitops.spec.resolved import Spec
 from gitops.values import UnitKey
 
@@ -52,8 +53,7 @@ class Files:
         for unit, error in self.units.items():
             units[str(error)].append(str(unit))
         for why, names in units.items():
-            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            yield Refusal(RULE, f"{', '.join(names[:SHOWN])}{more}: {why}", units=tuple(names))
+            yield Refusal(RULE, f"{listed(names, limit=SHOWN)}: {why}", units=tuple(names))
         for name, error in self.environments.items():
             within = tuple(str(unit) for unit in spec.models if unit.environment == name)
             yield Refusal(RULE, f"environment {name}: {error}", units=within)

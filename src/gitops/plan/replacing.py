@@ -13,6 +13,7 @@ from gitops.plan.model import FileChange, Refusal
 from gitops.plan.observed import Entry
 from gitops.plan.room import Place, Pools
 from gitops.render.check import parse_manifest
+from gitops.spec.problems import listed
 from gitops.spec.resolved import Spec
 from gitops.values import Manifest, UnitKey
 
@@ -96,9 +97,8 @@ def replacing(
 
 
 def named(some: Iterable[Replacement]) -> str:
-    """`dev/chat, dev/rank and 3 more`."""
-    units = list(dict.fromkeys(str(one.unit) for one in some))
-    return ", ".join(units[:SHOWN]) + (f" and {len(units) - SHOWN} more" if len(units) > SHOWN else "")
+    """Their units, each once."""
+    return listed(dict.fromkeys(str(one.unit) for one in some), limit=SHOWN)
 
 
 def _more(path: str, before: bytes, after: bytes) -> int | None:

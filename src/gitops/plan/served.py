@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from gitops.plan.model import Refusal
 from gitops.spec.placement import PRE_STOP_SLEEP
+from gitops.spec.problems import listed
 from gitops.values import Manifest
 
 RULE = "kubernetes-version"
@@ -46,7 +47,7 @@ def unserved(cluster: str, version: Release | None, objects: Iterable[tuple[str,
                 found[need][unit] = None
     for need, units in found.items():
         names, (major, minor) = list(units), need.since
-        shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+        shown = listed(names, limit=SHOWN)
         yield Refusal(
             RULE,
             f"{cluster} runs Kubernetes {_words(version)}, which does not know `{need.field}` of {shown}; "
