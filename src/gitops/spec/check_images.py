@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from gitops.spec.documents import Finding
 from gitops.spec.draft import Draft
-from gitops.spec.images import moving, named
+from gitops.spec.images import moving, named, unpins
 
 
 def images(draft: Draft) -> Iterator[Finding]:
@@ -15,8 +15,5 @@ def images(draft: Draft) -> Iterator[Finding]:
     places = [(None, everywhere), *((name, named(one.images)) for name, one in draft.environments.items())]
     for environment, said in places:
         for field, image in said.items():
-            if wrong := moving(image):
+            if wrong := moving(image) or unpins(everywhere.get(field), image):
                 yield Finding(("images", field), *wrong, environment)
-            elif "@" in everywhere.get(field, "") and "@" not in image:
-                message = "the image has a digest in pipeline.yaml, and none here"
-                yield Finding(("images", field), message, "add @sha256:…", environment)

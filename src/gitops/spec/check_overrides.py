@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from gitops.spec.documents import Finding
 from gitops.spec.draft import Draft
+from gitops.spec.images import unpins
 from gitops.spec.problems import Path, dotted, listed
 
 
@@ -67,9 +68,8 @@ def _halves(base: Mapping[str, Any], change: Mapping[str, Any]) -> Iterator[_Wro
 def _unpinned(base: Mapping[str, Any], change: Mapping[str, Any]) -> Iterator[_Wrong]:
     for key in ("image", "fetchImage"):
         path: Path = ("serve", key)
-        before, after = _at(base, path), _at(change, path)
-        if isinstance(before, str) and isinstance(after, str) and "@" in before and "@" not in after:
-            yield path, "the image has a digest in pipeline.yaml, and none here", "add @sha256:…"
+        if wrong := unpins(_at(base, path), _at(change, path)):
+            yield path, *wrong
 
 
 class _Nothing:

@@ -61,6 +61,13 @@ def moving(image: str) -> tuple[str, str] | None:
     return None if tag or digest else ("the image has no tag and no digest", hint)
 
 
+def unpins(before: object, after: object) -> tuple[str, str] | None:
+    """What is wrong where an environment takes the digest off an image, and what to write."""
+    if isinstance(before, str) and isinstance(after, str) and "@" in before and "@" not in after:
+        return "the image has a digest in pipeline.yaml, and none here", "add @sha256:…"
+    return None
+
+
 def fetched_by(uri: str) -> str:
     """The field of `images` whose image downloads an artifact from there."""
     return "fetchOci" if uri.startswith("oci://") else "fetchModel"
