@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,16 +112,11 @@ def _registration(project: Path, spec: Spec, unit: UnitKey) -> tuple[Registratio
     return one, f"the registration of {unit.model} {model.version} does not say how accurate the model was"
 
 
-@contextmanager
-def _world(project: Path, spec: Spec) -> Iterator[World]:
+def _world(project: Path, spec: Spec) -> closing[World]:
     from gitops.world.places import wants_embedded
     from gitops.world.worlds import World
 
-    world = World(spec, project, "embedded" if wants_embedded(False) else "real", progress)
-    try:
-        yield world
-    finally:
-        world.close()
+    return closing(World(spec, project, "embedded" if wants_embedded(False) else "real", progress))
 
 
 def _seconds(text: str) -> float:

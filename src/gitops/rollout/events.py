@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from gitops.errors import GitopsError
 from gitops.rollout.endings import PauseCause, Waits
 from gitops.rollout.load import Loads
+from gitops.rollout.message import line_of
 from gitops.rollout.phases import Kind, Stage
 from gitops.rollout.state import (
     UNSIGNED,
@@ -25,7 +25,7 @@ from gitops.rollout.state import (
     Returned,
     RolloutState,
 )
-from gitops.values import ACTING, readable
+from gitops.values import readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Event:
 
 def one_line(text: str) -> str:
     """The text as a trailer can carry it and gives it back."""
-    return " ".join(re.sub(rf"[\x00-\x1f\x7f-\x9f{ACTING}]", " ", readable(text)).split())
+    return line_of(readable(text))
 
 
 def evolve(state: RolloutState, event: Event) -> RolloutState:
